@@ -1,0 +1,1 @@
+"""Speed and memory, measured; results are committed with the machine that gave them."""

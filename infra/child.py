@@ -1,0 +1,330 @@
+"""The child process that raw pixels never leave.
+
+`Isolated` is an operator that runs a chain of operators in a process of its own. The child has no
+credentials, no network where the kernel allows it, a memory limit, no core dump, and dies with its
+parent. It is served byte ranges of the one video in question over a socket pair and answers with
+Arrow IPC. Nothing that the child sends is ever unpickled here.
+
+Messages are one tag byte and a body:
+  parent to child  b"S" pickled steps · b"B" Arrow batch · b"D" bytes asked for · b"X" read failed
+  child to parent  b"R" offset, length · b"T" Arrow result · b"E" where it failed, without content
+"""
+
+import contextlib
+import io
+import logging
+import os
+import pickle
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any, BinaryIO, Protocol
+
+import pyarrow as pa
+
+from schemas.reasons import Reason, Status
+
+log = logging.getLogger(__name__)
+
+RANGE = struct.Struct("<qq")
+CHUNK_BYTES = 1 << 20
+ATTEMPTS = 2  # a segment that kills its child twice is quarantined
+
+#: All that the child inherits: it finds its libraries and its devices, and no secret.
+KEPT_ENVIRONMENT = (
+    "PATH",
+    "LANG",
+    "LC_ALL",
+    "LD_LIBRARY_PATH",
+    "CUDA_VISIBLE_DEVICES",
+    "NVIDIA_VISIBLE_DEVICES",
+    "PYTHONPYCACHEPREFIX",
+    "PYTHONDONTWRITEBYTECODE",
+    "TMPDIR",
+)
+
+
+class Declared(Protocol):
+    """What is needed of a step: its ports, and how to build it in the child."""
+
+    @property
+    def ports(self) -> Any: ...
+
+    def build(self) -> Callable[[pa.Table], pa.Table]: ...
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one segment may take of the child."""
+
+    seconds: float = 1800
+    memory_gib: float = 4
+
+
+class ChildDied(Exception):
+    """The child ended or was ended; `reason` says why."""
+
+    def __init__(self, reason: Reason, detail: str = "") -> None:
+        super().__init__(f"{reason}{f' ({detail})' if detail else ''}")
+        self.reason = reason
+
+
+class Isolated:
+    """An operator that runs `steps` in a child process, one row (one segment or video) at a time.
+
+    `rows` is the schema of what comes in: a block of one row cannot tell the type of a null.
+    `open_source(uri)` opens the row's bytes in this process; `empty(schema, rows)` makes the
+    columns of a row that failed. The column `uri` is used here and goes no further.
+    """
+
+    def __init__(
+        self,
+        steps: Sequence[Declared],
+        rows: pa.Schema,
+        open_source: Callable[[str], BinaryIO],
+        empty: Callable[[pa.Schema, int], dict[str, pa.Array]],
+        limits: Limits = Limits(),
+    ) -> None:
+        self._steps = tuple(steps)
+        self._rows = rows
+        self._open_source = open_source
+        self._empty = empty
+        self._limits = limits
+        self._child: _Child | None = None
+        self._schema = _output_schema(self._steps)
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        batch = batch.select(self._rows.names).cast(self._rows)
+        rows = [self._row(batch.slice(index, 1)) for index in range(len(batch))]
+        return pa.concat_tables(rows) if rows else self._nothing(batch, Reason.ERROR)
+
+    def close(self) -> None:
+        if self._child is not None:
+            self._child.kill()
+            self._child = None
+
+    def _row(self, row: pa.Table) -> pa.Table:
+        reason = Reason.ERROR
+        for _ in range(ATTEMPTS):
+            try:
+                return self._once(row)
+            except ChildDied as death:
+                reason = death.reason
+                self.close()
+                if reason is Reason.TIMEOUT:
+                    break  # a second attempt would only take as long
+        return self._nothing(row, reason)
+
+    def _once(self, row: pa.Table) -> pa.Table:
+        size = row["size_bytes"][0].as_py()
+        if size == 0:
+            return self._nothing(row, Reason.EMPTY)
+        try:
+            source = self._open_source(row["uri"][0].as_py())
+        except OSError:
+            return self._nothing(row, Reason.UNREADABLE)
+        with source:
+            if source.seek(0, os.SEEK_END) != size:
+                return self._nothing(row, Reason.CHANGED)
+            if self._child is None:
+                self._child = _Child(self._steps, self._limits)
+            result, read_failed = self._child.run(row.drop_columns(["uri"]), source)
+        if read_failed:
+            return self._nothing(row, Reason.UNREADABLE)
+        return result
+
+    def _nothing(self, row: pa.Table, reason: Reason) -> pa.Table:
+        dropped = {"uri", *(name for step in self._steps for name in step.ports.drops)}
+        kept = row.drop_columns([name for name in dropped if name in row.column_names])
+        columns = self._empty(self._schema, len(row))
+        for name, value in (("reason", reason), ("status", Status.QUARANTINED)):
+            if name in columns:
+                columns[name] = pa.array([str(value)] * len(row))
+        for field in self._schema:
+            kept = kept.append_column(field, columns[field.name])
+        return kept
+
+
+def parent_file(row: dict[str, Any]) -> BinaryIO:
+    """Open the bytes of the row in hand, from inside the child: reads go through the parent."""
+    if _served is None:
+        raise RuntimeError("parent_file works inside the child process only")
+    return io.BufferedReader(_ServedFile(_served, row["size_bytes"]), CHUNK_BYTES)
+
+
+def _output_schema(steps: Sequence[Declared]) -> pa.Schema:
+    fields: dict[str, pa.Field] = {}
+    for step in steps:
+        for field in step.ports.writes:
+            fields[field.name] = field
+        for name in step.ports.drops:
+            fields.pop(name, None)
+    return pa.schema(list(fields.values()))
+
+
+class _Child:
+    """The parent's end: start, talk, kill."""
+
+    def __init__(self, steps: Sequence[Declared], limits: Limits) -> None:
+        ours, theirs = socket.socketpair()
+        environment = {k: os.environ[k] for k in KEPT_ENVIRONMENT if k in os.environ}
+        environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
+        environment["OMP_NUM_THREADS"] = "1"
+        self._limits = limits
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "infra.fence", str(theirs.fileno()), str(os.getpid())],
+                pass_fds=[theirs.fileno()],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+            )
+        self._pipe = Connection(ours.detach())
+        self._send(b"S", pickle.dumps((tuple(steps), limits)))
+
+    def run(self, batch: pa.Table, source: BinaryIO) -> tuple[pa.Table, bool]:
+        """Hand over a batch, serve its reads, return the result and whether a read failed."""
+        self._send(b"B", _to_ipc(batch))
+        deadline = time.monotonic() + self._limits.seconds
+        read_failed = False
+        while True:
+            tag, body = self._receive(deadline)
+            if tag == b"R":
+                try:
+                    offset, length = RANGE.unpack(body)
+                    source.seek(offset)
+                    self._send(b"D", source.read(length))
+                except OSError:
+                    read_failed = True
+                    self._send(b"X", b"")
+            elif tag == b"T":
+                return _from_ipc(body), read_failed
+            else:
+                log.warning("a child failed at %s", body.decode(errors="replace"))
+                raise ChildDied(Reason.MEMORY if body == b"MemoryError" else Reason.ERROR)
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._pipe.close()
+
+    def _send(self, tag: bytes, body: bytes) -> None:
+        try:
+            self._pipe.send_bytes(tag + body)
+        except OSError as error:
+            raise self._death() from error
+
+    def _receive(self, deadline: float) -> tuple[bytes, bytes]:
+        try:
+            if not self._pipe.poll(max(0.0, deadline - time.monotonic())):
+                raise ChildDied(Reason.TIMEOUT)
+            message = self._pipe.recv_bytes()
+        except (EOFError, ConnectionError) as error:
+            raise self._death() from error
+        return message[:1], message[1:]
+
+    def _death(self) -> ChildDied:
+        code = self._process.wait()
+        if code == -signal.SIGKILL:  # the kernel's out-of-memory killer, or a person
+            return ChildDied(Reason.MEMORY, "SIGKILL")
+        return ChildDied(Reason.SIGNAL, str(code))
+
+
+def _to_ipc(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return sink.getvalue().to_pybytes()
+
+
+def _from_ipc(body: bytes) -> pa.Table:
+    with pa.ipc.open_stream(body) as reader:
+        return reader.read_all()
+
+
+# --- the child's end -----------------------------------------------------------------------------
+
+_served: Connection | None = None
+
+
+class _ServedFile(io.RawIOBase):
+    """A read-only, seekable file whose bytes the parent serves."""
+
+    def __init__(self, pipe: Connection, size_bytes: int) -> None:
+        self._pipe = pipe
+        self._size = size_bytes
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
+        self._at = max(0, base + offset)
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        length = min(len(buffer), self._size - self._at)
+        if length <= 0:
+            return 0
+        self._pipe.send_bytes(b"R" + RANGE.pack(self._at, length))
+        answer = self._pipe.recv_bytes()
+        if answer[:1] != b"D":
+            raise OSError("the parent could not read the source")
+        count = len(answer) - 1
+        buffer[:count] = memoryview(answer)[1:]
+        self._at += count
+        return count
+
+
+def serve(descriptor: int) -> None:
+    """The child's main loop: build what is sent, run it on each batch, answer, until the end."""
+    global _served
+    pipe = _served = Connection(descriptor)
+    operators: list[Callable[[pa.Table], pa.Table]] = []
+    with contextlib.suppress(EOFError):
+        while True:
+            message = pipe.recv_bytes()
+            try:
+                if message[:1] == b"S":
+                    steps, limits = pickle.loads(message[1:])
+                    _limit_memory(limits)
+                    operators = [step.build() for step in steps]
+                    continue
+                table = _from_ipc(message[1:])
+                for operator in operators:
+                    table = operator(table)
+                pipe.send_bytes(b"T" + _to_ipc(table))
+            except MemoryError:
+                pipe.send_bytes(b"EMemoryError")
+                return
+            except Exception as error:  # noqa: BLE001  (whatever it is, the parent must hear of it)
+                pipe.send_bytes(b"E" + _place(error).encode())
+                return
+
+
+def _place(error: BaseException) -> str:
+    """Class, file and line of an exception: its message may hold content, so it stays here."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    where = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "?"
+    return f"{type(error).__name__} at {where}"
+
+
+def _limit_memory(limits: Limits) -> None:
+    import resource
+
+    size = int(limits.memory_gib * (1 << 30))
+    resource.setrlimit(resource.RLIMIT_DATA, (size, size))

@@ -1,0 +1,91 @@
+"""Ray: start or join a cluster, check that the work fits, leave nothing behind."""
+
+import contextlib
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import ray
+from ray.data import DataContext
+
+from infra.errors import ConfigurationError, Resumable
+from schemas.config import Config
+
+RAM_DISK = Path("/dev/shm")
+BLOCK_BYTES = 32 << 20
+
+
+@contextlib.contextmanager
+def cluster(cfg: Config) -> Iterator[None]:
+    """A Ray cluster for the length of the block.
+
+    `local` starts one here and stops it; anything else is joined. Raises `ConfigurationError`
+    where `privacy.strict` cannot be kept, and `Resumable` where the cluster cannot be reached.
+    """
+    if ray.is_initialized():  # a test's cluster, or a notebook's
+        _configure_data(cfg)
+        yield
+        return
+    spill = _spill_directory(cfg) if cfg.cluster.address == "local" else None
+    try:
+        _start(cfg, spill)
+        _configure_data(cfg)
+        yield
+    finally:
+        ray.shutdown()
+        if spill:
+            shutil.rmtree(spill, ignore_errors=True)
+
+
+def _start(cfg: Config, spill: str | None) -> None:
+    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+    common = {"logging_level": logging.ERROR, "log_to_driver": False}
+    if cfg.cluster.address == "local":
+        ray.init(
+            address="local",
+            num_cpus=cfg.cluster.num_cpus or max(2, os.cpu_count() or 2),
+            include_dashboard=False,
+            object_store_memory=cfg.cluster.object_store_mib << 20,
+            object_spilling_directory=spill,
+            **common,
+        )
+        return
+    try:
+        ray.init(address=cfg.cluster.address, **common)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise Resumable(f"cluster {cfg.cluster.address} is out of reach: {reason}") from None
+
+
+def _spill_directory(cfg: Config) -> str | None:
+    """A private directory in memory: what Ray spills is crops, and they never touch a disk."""
+    if RAM_DISK.is_dir() and os.access(RAM_DISK, os.W_OK):
+        return tempfile.mkdtemp(prefix="mien-", dir=RAM_DISK)
+    if cfg.privacy.strict:
+        raise ConfigurationError(
+            f"{RAM_DISK} is not writable, so Ray would spill crops to a disk: mount a tmpfs "
+            "there, or set privacy.strict=false"
+        )
+    return None
+
+
+def _configure_data(cfg: Config) -> None:
+    context = DataContext.get_current()
+    context.target_max_block_size = BLOCK_BYTES
+    context.max_errored_blocks = -1  # a block is a segment; the driver reconciles what is missing
+    context.execution_no_progress_timeout_s = cfg.run.no_progress_seconds
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+
+
+def free_cpus() -> float:
+    """CPUs of the whole cluster, for sizing the pools."""
+    return float(ray.cluster_resources().get("CPU", 0))
+
+
+def free_gpus() -> float:
+    return float(ray.cluster_resources().get("GPU", 0))

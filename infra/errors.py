@@ -1,0 +1,49 @@
+"""Failures that the user can act on: one plain line that names the thing and the fix."""
+
+
+class UserError(Exception):
+    """Ends the command with its message alone, no traceback."""
+
+    exit_code = 1
+
+
+class ConfigurationError(UserError):
+    """Wrong usage, key or value. Nothing was done."""
+
+    exit_code = 2
+
+
+class SourceError(UserError):
+    """The source is missing, empty or contradicts itself. Nothing was done."""
+
+    exit_code = 2
+
+
+class StoreError(UserError):
+    """The store is missing, of another version or key, or closed to us. Nothing was done."""
+
+    exit_code = 2
+
+
+class AuditFailed(UserError):
+    """Rows did not meet the expectations, or too much was quarantined. Not published."""
+
+    exit_code = 4
+
+
+class Refused(UserError):
+    """The governance gate said no. Nothing was done."""
+
+    exit_code = 5
+
+
+class Resumable(UserError):
+    """Stopped half way: interrupted, storage or cluster lost, no space. Run again to go on."""
+
+    exit_code = 6
+
+
+class StoreBusy(UserError):
+    """Another run holds the store."""
+
+    exit_code = 7

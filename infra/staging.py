@@ -1,0 +1,75 @@
+"""Results of segments on their way to the tables: one file a segment, named by its id.
+
+A second attempt at a segment replaces the first one's file, so a retry can neither lose nor double
+rows. What stands here is complete: there are no half-written files to see.
+"""
+
+from collections.abc import Collection, Iterable
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from infra.storage import Root, in_parallel
+from infra.tables import write_small_table
+from schemas.tables import STAGED, WRITTEN
+
+FOLDER = "staging"
+#: `status` of a row that was not worked on, because the run is stopping. It is not written.
+DEFERRED = "deferred"
+_SUFFIX = ".parquet"
+
+
+def write_segments(segments: pa.Table, root: Root, run_id: str) -> pa.Table:
+    """Write one file a row, and return the same rows as WRITTEN: what the driver needs to count.
+
+    Only the columns of STAGED reach the storage. Deferred rows come back, but are not written.
+
+    Raises:
+        KeyError: A column of STAGED is missing.
+    """
+    for index in range(segments.num_rows):
+        row = segments.slice(index, 1)
+        if row["status"][0].as_py() != DEFERRED:
+            staged = row.select(STAGED.names).cast(STAGED)
+            write_small_table(root, _rel(run_id, row["segment_id"][0].as_py()), staged)
+    return segments.select(WRITTEN.names).cast(WRITTEN)
+
+
+def staged_runs(root: Root) -> list[str]:
+    """The runs that have rows in staging, oldest first."""
+    return sorted({rel.split("/")[1] for rel, _ in root.list(FOLDER) if rel.endswith(_SUFFIX)})
+
+
+def staged_segments(root: Root, run_id: str) -> set[str]:
+    """The segments of a run that are written."""
+    names = (rel.rsplit("/", 1)[-1] for rel, _ in root.list(f"{FOLDER}/{run_id}"))
+    return {name.removesuffix(_SUFFIX) for name in names if name.endswith(_SUFFIX)}
+
+
+def read_staged(
+    root: Root, run_id: str, segment_ids: Iterable[str], columns: list[str] | None = None
+) -> pa.Table:
+    """Rows of segments that are written, by video and start.
+
+    Raises:
+        FileNotFoundError: One of them is not.
+    """
+    schema = STAGED if columns is None else pa.schema([STAGED.field(name) for name in columns])
+
+    def read(rel: str) -> pa.Table:
+        data = root.read_bytes(rel)
+        return pq.read_table(pa.BufferReader(data), columns=schema.names).cast(schema)
+
+    # segment_id sorts by video, then start.
+    parts = in_parallel(read, [_rel(run_id, segment_id) for segment_id in sorted(segment_ids)])
+    return pa.concat_tables(parts) if parts else schema.empty_table()
+
+
+def discard(root: Root, run_id: str, segment_ids: Collection[str] | None = None) -> None:
+    """Remove segments of a run, or all of them."""
+    chosen = staged_segments(root, run_id) if segment_ids is None else segment_ids
+    root.delete(_rel(run_id, segment_id) for segment_id in sorted(chosen))
+
+
+def _rel(run_id: str, segment_id: str) -> str:
+    return f"{FOLDER}/{run_id}/{segment_id}{_SUFFIX}"

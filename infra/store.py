@@ -1,0 +1,132 @@
+"""The output folder or prefix: what makes it a store, and whose it is."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from infra import snapshots
+from infra.errors import StoreError
+from infra.identity import KEY_FILE, Identity, new_store_key, store_key
+from infra.snapshots import Snapshot
+from infra.storage import Root
+from infra.tables import read_small_table, write_small_table
+from schemas.tables import SCHEMA_VERSION
+
+MARK = "store.json"
+#: What may lie in a folder before it becomes a store.
+_BEFORE = {KEY_FILE, "mlflow.db", "mlflow-artifacts"}
+
+
+@dataclass(frozen=True)
+class Store:
+    """A store opened by who holds its key. Readers without the key use `readable`.
+
+    `infra.snapshots`, `infra.staging`, `infra.tables` and `infra.runs` act on its `root`.
+    """
+
+    root: Root
+    identity: Identity
+
+    @staticmethod
+    def open(url: str, create: bool) -> "Store":
+        """Open a store, or make one when `create` and none is there.
+
+        Raises:
+            StoreError: None is there, or it is of another schema version or key.
+            ConfigurationError: A new remote store has no key, or a key file is no good.
+        """
+        root = Root(url)
+        mark = _read_mark(root)
+        if mark is None:
+            if not create:
+                raise _missing(root)
+            mark = _make(root)
+        _check_version(root, mark)
+        identity = Identity(store_key(root))
+        if mark.get("key_fingerprint") != identity.key_fingerprint:
+            raise StoreError(f"{root.url}: was made with another key: set MIEN_KEY to its own")
+        return Store(root, identity)
+
+    def latest(self) -> Snapshot:
+        """The present state of the tables."""
+        return snapshots.latest(self.root)
+
+    def commit(self, change: Callable[[Snapshot], Snapshot]) -> Snapshot:
+        """Replace the state of the tables: see `snapshots.commit`."""
+        return snapshots.commit(self.root, change)
+
+    def read_table(self, rel: str) -> pa.Table | None:
+        """A small table kept beside the published ones; None if there is none."""
+        return read_small_table(self.root, rel)
+
+    def write_table(self, rel: str, rows: pa.Table) -> None:
+        """Keep a small table beside the published ones, replacing one of that name."""
+        write_small_table(self.root, rel, rows)
+
+
+def readable(url: str) -> Root:
+    """The root of a store that exists, for readers: no key is asked for.
+
+    Raises:
+        StoreError: None is there, or it is of another schema version.
+    """
+    root = Root(url)
+    mark = _read_mark(root)
+    if mark is None:
+        raise _missing(root)
+    _check_version(root, mark)
+    return root
+
+
+def _missing(root: Root) -> StoreError:
+    return StoreError(f"{root.url}: is no store: `mien score SOURCE --out {root.url}` makes one")
+
+
+def _read_mark(root: Root) -> dict[str, object] | None:
+    try:
+        mark = json.loads(root.read_bytes(MARK))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise StoreError(f"{root.full(MARK)}: is not JSON: restore it from a backup") from error
+    if not isinstance(mark, dict):
+        raise StoreError(f"{root.full(MARK)}: is not a store's mark: restore it from a backup")
+    return mark
+
+
+def _make(root: Root) -> dict[str, object]:
+    others = sorted(_top_names(root) - _BEFORE)
+    if others:
+        raise StoreError(f"{root.url}: is not empty and no store: name an empty or new folder")
+    identity = Identity(new_store_key(root))
+    mark: dict[str, object] = {
+        "schema_version": SCHEMA_VERSION,
+        "key_fingerprint": identity.key_fingerprint,
+    }
+    if root.create(MARK, json.dumps(mark, indent=1).encode()):
+        return mark
+    found = _read_mark(root)  # another process was first
+    assert found is not None
+    return found
+
+
+def _top_names(root: Root) -> set[str]:
+    try:
+        paths = root.fs.ls(root.path(""), detail=False)
+    except FileNotFoundError:
+        return set()
+    except NotADirectoryError:
+        raise StoreError(f"{root.url}: is a file: name a folder") from None
+    names = {str(path).rstrip("/").rsplit("/", 1)[-1] for path in paths}
+    return {name for name in names if not name.startswith(".")}
+
+
+def _check_version(root: Root, mark: dict[str, object]) -> None:
+    version = mark.get("schema_version")
+    if version != SCHEMA_VERSION:
+        raise StoreError(
+            f"{root.url}: has schema version {version}, this mien reads {SCHEMA_VERSION}: "
+            "name another store, or use the mien that made it"
+        )

@@ -1,0 +1,217 @@
+"""MLflow: what a run was and did, written once, at its end, within a bounded time.
+
+The payload is put into the store first and removed when MLflow has it, so that a server out of
+reach costs nothing: the next run's call sends it along.
+"""
+
+import base64
+import contextlib
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import yaml
+
+from infra.offline import disable_telemetry
+from infra.runs import FOLDER, RunRecord, State
+from infra.storage import Root
+from schemas.config import Tracking
+
+_BUFFER = ".mlflow.json"
+_SERVER_SECONDS = 20.0
+_LOCAL_SECONDS = 90.0  # no server to wait for, but an import and a database to make
+_MOST_AT_ONCE = 20
+_MOST_CHARACTERS = 500
+#: A server that does not answer is given up on at once: the buffer is there for that.
+_IMPATIENT = {
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING": "false",
+}
+_ENDED_WELL = (State.PUBLISHED, State.NOTHING_NEW)
+_PRIVATE_KEYS = ("source", "store")
+
+
+class Tracker:
+    """Writes run records to MLflow through a process of its own."""
+
+    def __init__(self, cfg: Tracking, root: Root) -> None:
+        disable_telemetry()
+        self._cfg = cfg
+        self._root = root
+        home = Path(root.url if root.local else ".").absolute()
+        self._uri = cfg.uri or f"sqlite:///{home}/mlflow.db"
+        self._artifacts_uri = None if cfg.uri else (home / "mlflow-artifacts").as_uri()
+        self._server = urlsplit(self._uri).scheme in ("http", "https")
+        self._writer: subprocess.Popen[bytes] | None = None
+
+    def warm(self) -> None:
+        """Start the writer now, beside the run: its import takes seconds."""
+        if self._cfg.enabled and self._writer is None:
+            self._writer = self._start()
+
+    def log_run(self, record: RunRecord, artifacts: Mapping[str, bytes | Path]) -> str | None:
+        """Write a finished run, and what is waiting from earlier ones.
+
+        Args:
+            record: The run. Source and store stay out of what is sent.
+            artifacts: By name, with folders: contents or local files. No video's uri in them.
+
+        Returns:
+            One plain line when MLflow could not be reached in time; nothing is lost then.
+        """
+        if not self._cfg.enabled:
+            return None
+        payload = _payload(record, artifacts)
+        self._root.write(_rel(record.run_id), json.dumps(payload).encode())
+        return self.flush()
+
+    def flush(self) -> str | None:
+        """Send what is waiting, the newest runs first. Returns a warning as `log_run` does."""
+        waiting = [rel for rel, _ in self._root.list(FOLDER) if rel.endswith(_BUFFER)]
+        chosen = sorted(waiting, reverse=True)[:_MOST_AT_ONCE]
+        if not self._cfg.enabled or not chosen:
+            return None
+        request = {
+            "experiment": self._cfg.experiment,
+            "artifacts_uri": self._artifacts_uri,
+            "payloads": [json.loads(self._root.read_bytes(rel)) for rel in chosen],
+        }
+        answers = self._ask(json.dumps(request).encode())
+        done = [_rel(answer["run_id"]) for answer in answers if answer["error"] is None]
+        self._root.delete(done)
+        if len(done) == len(chosen):
+            return None
+        errors = [answer["error"] for answer in answers if answer["error"]]
+        return (
+            f"MLflow at {_without_password(self._uri)} is out of reach "
+            f"({errors[0] if errors else 'no answer in time'}): "
+            f"{len(waiting) - len(done)} runs wait in {self._root.full(FOLDER)} for the next one"
+        )
+
+    def close(self) -> None:
+        """End a writer that was warmed and not used."""
+        if self._writer is not None:
+            _stop(self._writer)
+            self._writer = None
+
+    def _ask(self, request: bytes) -> list[dict[str, Any]]:
+        writer = self._writer or self._start()
+        self._writer = None
+        limit = _SERVER_SECONDS if self._server else _LOCAL_SECONDS
+        try:
+            out, _ = writer.communicate(request, timeout=limit)
+        except subprocess.TimeoutExpired as expired:
+            out = expired.stdout or b""
+        finally:
+            _stop(writer)
+        lines = out.decode(errors="replace").splitlines()
+        answers = []
+        for line in lines:
+            with contextlib.suppress(ValueError):  # cut off in the middle of a line
+                answers.append(json.loads(line))
+        return answers
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        kept = {name: value for name, value in os.environ.items() if name != "MIEN_KEY"}
+        package_root = str(Path(__file__).parents[1])
+        path = os.pathsep.join(filter(None, [package_root, os.environ.get("PYTHONPATH")]))
+        patience = _IMPATIENT if self._server else {}
+        env = {**kept, **patience, "MLFLOW_TRACKING_URI": self._uri, "PYTHONPATH": path}
+        return subprocess.Popen(
+            [sys.executable, "-m", "infra.mlflow_writer"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=env,
+            start_new_session=True,  # Ctrl-C is for the run, which may still have something to log
+        )
+
+
+def _stop(writer: subprocess.Popen[bytes]) -> None:
+    writer.kill()
+    with contextlib.suppress(OSError, ValueError):
+        writer.communicate()
+
+
+def _rel(run_id: str) -> str:
+    return f"{FOLDER}/{run_id}{_BUFFER}"
+
+
+def _payload(record: RunRecord, artifacts: Mapping[str, bytes | Path]) -> dict[str, Any]:
+    config = yaml.safe_load(record.config_yaml) or {}
+    shown = {key: value for key, value in config.items() if key not in _PRIVATE_KEYS}
+    audit = [result.model_dump() for result in record.audit]
+    contents = {
+        "config.yaml": yaml.safe_dump(shown, sort_keys=False).encode(),
+        "audit.json": json.dumps(audit, indent=1).encode(),
+        **{
+            name: data if isinstance(data, bytes) else data.read_bytes()
+            for name, data in artifacts.items()
+        },
+    }
+    return {
+        "run_id": record.run_id,
+        "start_ms": _milliseconds(record.started),
+        "end_ms": _milliseconds(record.ended or datetime.now(UTC)),
+        "status": _status(record.state),
+        "params": {name: value[:_MOST_CHARACTERS] for name, value in _flat(shown)},
+        "tags": {
+            "mien.state": str(record.state),
+            **{f"hash.{name}": value for name, value in record.hashes.items()},
+            **{f"version.{name}": value for name, value in record.versions.items()},
+        },
+        "metrics": _metrics(record),
+        "artifacts": {
+            name: base64.b64encode(data).decode() for name, data in sorted(contents.items())
+        },
+    }
+
+
+def _metrics(record: RunRecord) -> dict[str, float]:
+    values: dict[str, float] = {
+        "planned_seconds": record.planned_seconds,
+        "written_seconds": record.written_seconds,
+        "quarantined_seconds": record.quarantined_seconds,
+        "audit_passed": sum(result.success for result in record.audit),
+        "audit_failed": sum(not result.success for result in record.audit),
+        **{f"count.{name}": count for name, count in record.counts.items()},
+    }
+    if record.ended:
+        values["wall_seconds"] = (record.ended - record.started).total_seconds()
+    for name, stage in record.stages.items():
+        values[f"stage.{name}.rows"] = stage.rows
+        values[f"stage.{name}.seconds"] = stage.wall_seconds
+        values[f"stage.{name}.rows_per_second"] = stage.rows_per_second
+    return {re.sub(r"[^\w\-. /]", "_", name): float(value) for name, value in values.items()}
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    pairs: list[tuple[str, str]] = []
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            pairs += _flat(value, f"{prefix}{key}.")
+        else:
+            pairs.append((f"{prefix}{key}", str(value)))
+    return pairs
+
+
+def _status(state: State) -> str:
+    if state is State.RUNNING:
+        return "RUNNING"
+    return "FINISHED" if state in _ENDED_WELL else "FAILED"
+
+
+def _milliseconds(moment: datetime) -> int:
+    return int(moment.timestamp() * 1000)
+
+
+def _without_password(uri: str) -> str:
+    return re.sub(r"//[^/@]*@", "//", uri)

@@ -1,0 +1,1 @@
+"""What is done to arrays: operators, the pure functions under them, methods, training."""

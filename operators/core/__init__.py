@@ -1,0 +1,1 @@
+"""Pure functions on arrays, and the shape that every operator has."""

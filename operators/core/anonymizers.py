@@ -1,0 +1,116 @@
+"""The anonymizers: ways to make an aligned crop safe before anything else reads it.
+
+Each maps `(N, P, P, 3) uint8 RGB` to `(N, Q, Q, 3) uint8` and has at most one number, its strength.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Crops = NDArray[np.uint8]
+
+#: ITU-R BT.601 luma weights, as JPEG and OpenCV use them.
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+
+
+@dataclass(frozen=True)
+class Anonymizer:
+    """A registered anonymizer.
+
+    `unit` names what `strength` means; `output_px(crop_px, strength)` is the side of its result.
+    """
+
+    name: str
+    summary: str
+    unit: str
+    default_strength: float
+    apply: Callable[[Crops, float], Crops]
+    output_px: Callable[[int, float], int] = lambda crop_px, strength: crop_px
+
+
+_registry: dict[str, Anonymizer] = {}
+
+
+def register(anonymizer: Anonymizer) -> Anonymizer:
+    """Add an anonymizer; a name that is taken raises `ValueError`."""
+    if anonymizer.name in _registry:
+        raise ValueError(f"anonymizer {anonymizer.name!r} is registered already")
+    _registry[anonymizer.name] = anonymizer
+    return anonymizer
+
+
+def anonymizer(name: str) -> Anonymizer:
+    """Look an anonymizer up; an unknown name raises `ValueError` that lists the known ones."""
+    if name not in _registry:
+        known = ", ".join(sorted(_registry))
+        raise ValueError(f"unknown anonymizer {name!r}; known: {known}")
+    return _registry[name]
+
+
+def anonymizers() -> tuple[Anonymizer, ...]:
+    return tuple(_registry[name] for name in sorted(_registry))
+
+
+def grey(crops: Crops) -> Crops:
+    """Luma in all three channels, rounded to nearest."""
+    luma = np.rint(crops.astype(np.float32) @ LUMA).astype(np.uint8)
+    return np.repeat(luma[..., None], 3, axis=-1)
+
+
+def _resize(crops: Crops, side_px: int, interpolation: int) -> Crops:
+    out = np.empty((len(crops), side_px, side_px, 3), np.uint8)
+    for index, crop in enumerate(crops):
+        out[index] = cv2.resize(crop, (side_px, side_px), interpolation=interpolation)
+    return out
+
+
+def _downsample(crops: Crops, strength: float) -> Crops:
+    side_px = int(strength)
+    if crops.shape[1] > side_px:
+        crops = _resize(crops, side_px, cv2.INTER_AREA)
+    return grey(crops)
+
+
+def _solid(crops: Crops, strength: float) -> Crops:
+    return np.full_like(crops, int(strength))
+
+
+def _pixelate(crops: Crops, strength: float) -> Crops:
+    cells, side_px = int(strength), crops.shape[1]
+    if cells >= side_px:
+        return crops.copy()
+    return _resize(_resize(crops, cells, cv2.INTER_AREA), side_px, cv2.INTER_NEAREST_EXACT)
+
+
+def _blur(crops: Crops, strength: float) -> Crops:
+    sigma_px = crops.shape[1] * strength / 100
+    out = np.empty_like(crops)
+    for index, crop in enumerate(crops):
+        # in float: OpenCV's 8-bit kernel is rounded, and lets 1 % of the finest detail through
+        wide = crop.astype(np.float32)
+        soft = cv2.GaussianBlur(wide, (0, 0), sigma_px, borderType=cv2.BORDER_REPLICATE)
+        out[index] = np.rint(soft).astype(np.uint8)
+    return out
+
+
+def _none(crops: Crops, strength: float) -> Crops:
+    return crops.copy()
+
+
+register(Anonymizer("none", "the crop as it is; the encoder then runs in the child", "-", 1, _none))
+register(
+    Anonymizer(
+        "downsample",
+        "few pixels, no colour",
+        "px across",
+        48,
+        _downsample,
+        lambda crop_px, strength: min(crop_px, int(strength)),
+    )
+)
+register(Anonymizer("solid", "one grey: nothing is left, a control", "grey level", 127, _solid))
+register(Anonymizer("pixelate", "cell means only", "cells across", 12, _pixelate))
+register(Anonymizer("blur", "Gaussian blur", "sigma in % of the crop", 6, _blur))

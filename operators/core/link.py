@@ -1,0 +1,215 @@
+"""Link the faces of one video into tracks, by motion alone.
+
+No appearance is compared: a vector that tells persons apart would be biometric. Motion can mislead
+where faces overlap, so the rule is: rather two tracks of one person than one track of two.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+
+Boxes = NDArray[np.floating]
+
+#: How far from its predicted place a face may be, in face sizes: at once, and more a second.
+GATE_SIZES, GATE_SIZES_PER_SECOND = 0.5, 0.5
+#: How much the size may change (natural log of the ratio): at once, and more a second.
+GATE_LOG_SIZE, GATE_LOG_SIZE_PER_SECOND = 0.4, 0.3
+#: Two readings of who is who are told apart only if their costs differ by this many face sizes.
+MARGIN_SIZES, MARGIN_SIZES_PER_SECOND = 0.25, 0.1
+#: Of two boxes as likely by place, the better detection wins; in face sizes for a score of 0.
+SCORE_WEIGHT = 0.1
+#: Time over which velocity is averaged, and in which an unseen face is taken to slow down.
+VELOCITY_SECONDS, COAST_SECONDS = 0.2, 1.0
+#: Cost of a pair outside the gate.
+FORBIDDEN = 1e6
+
+
+@dataclass(eq=False)
+class _Track:
+    """A live track: what the next box is compared with.
+
+    rivals: set on a track that holds faces which two others claim. owner: of these, the one that
+    was seen last before, if it was seen alone.
+    """
+
+    label: int
+    seconds: float
+    center: NDArray[np.float64]
+    size: float
+    velocity: NDArray[np.float64]
+    rivals: tuple["_Track", ...] = ()
+    owner: "_Track | None" = None
+
+    def predict(self, seconds: float) -> NDArray[np.float64]:
+        coasting = COAST_SECONDS * -math.expm1((self.seconds - seconds) / COAST_SECONDS)
+        return self.center + self.velocity * coasting
+
+    def update(self, seconds: float, center: NDArray[np.float64], size: float) -> None:
+        passed = seconds - self.seconds
+        share = -math.expm1(-passed / VELOCITY_SECONDS)
+        self.velocity = self.velocity + share * ((center - self.center) / passed - self.velocity)
+        self.seconds, self.center, self.size = seconds, center, size
+
+
+def link(
+    times_seconds: Sequence[float] | NDArray[np.floating],
+    boxes: Sequence[Boxes],
+    scores: Sequence[NDArray[np.floating]],
+    cuts: Sequence[bool] | NDArray[np.bool_],
+    max_gap_seconds: float = 1.0,
+) -> list[NDArray[np.int64]]:
+    """The track of every box: numbers from 0, by first appearance, then from left to right.
+
+    times_seconds: (T,) rising; boxes: T arrays (n, 4) xyxy in any unit; scores: T arrays (n,) in
+    0..1; cuts: (T,) a shot cut lies right before the sample. A track holds at most one box of a
+    sample, spans no cut and no gap longer than `max_gap_seconds`. Where two faces have become one
+    detection, that detection is a track of its own until their motion tells them apart; if it
+    does not when they part, both start new tracks. Constant velocity and optimal assignment as in
+    Bewley et al., "Simple online and realtime tracking", 2016. Time O(T), memory of live tracks.
+
+    Raises ValueError if the lengths differ or the times do not rise.
+    """
+    if not len(times_seconds) == len(boxes) == len(scores) == len(cuts):
+        raise ValueError("times, boxes, scores and cuts must be as long as each other")
+    if len(times_seconds) > 1 and np.min(np.diff(np.asarray(times_seconds, np.float64))) <= 0:
+        raise ValueError("times_seconds must rise")
+    linker = _Linker(max_gap_seconds)
+    return [
+        linker.step(float(t), np.asarray(b, np.float64).reshape(-1, 4), np.asarray(s), bool(c))
+        for t, b, s, c in zip(times_seconds, boxes, scores, cuts, strict=True)
+    ]
+
+
+class _Linker:
+    def __init__(self, max_gap_seconds: float) -> None:
+        self._max_gap = max_gap_seconds
+        self._live: list[_Track] = []
+        self._next = 0
+
+    def step(
+        self, seconds: float, xyxy: Boxes, scores: NDArray[np.floating], cut: bool
+    ) -> NDArray[np.int64]:
+        """Labels of one sample's boxes, in their order."""
+        self._live = [
+            t for t in self._live if not cut and seconds - t.seconds <= self._max_gap + 1e-9
+        ]
+        labels = np.full(len(xyxy), -1, np.int64)
+        if not len(xyxy):
+            return labels
+        # The order in which boxes come must not decide anything.
+        order = np.lexsort(xyxy.T[::-1])
+        found = [_face(seconds, box) for box in xyxy[order]]
+        weights = SCORE_WEIGHT * (1 - scores[order])
+        plain = [t for t in self._live if not t.rivals]
+        held = [t for t in self._live if t.rivals]
+        pairs, claims, over = _match(plain, found, weights, seconds)
+        over += _resolve(held, found, pairs, claims, seconds)
+        self._live = [t for t in self._live if t not in over]
+        still = [i for i in sorted(claims) if i not in pairs]
+        held = [t for t in held if t not in over]
+        costs = _costs(held, [found[i] for i in still], seconds)
+        chosen = pairs | {still[j]: held[i] for j, i in _assign(costs + weights[still]).items()}
+        for i, face in enumerate(found):
+            track = chosen.get(i)
+            if track is None:
+                track = face
+                track.label, self._next = self._next, self._next + 1
+                if i in claims:
+                    track.rivals, track.owner = claims[i], _seen_alone(claims[i])
+                self._live.append(track)
+            else:
+                track.update(seconds, face.center, face.size)
+            labels[order[i]] = track.label
+        return labels
+
+
+Pairs = dict[int, _Track]
+Claims = dict[int, tuple[_Track, ...]]
+
+
+def _face(seconds: float, box: Boxes) -> _Track:
+    sides = np.maximum(box[2:] - box[:2], 1e-6)
+    return _Track(-1, seconds, (box[:2] + box[2:]) / 2, math.sqrt(sides.prod()), np.zeros(2))
+
+
+def _match(
+    tracks: list[_Track], found: list[_Track], weights: NDArray[np.floating], seconds: float
+) -> tuple[Pairs, Claims, list[_Track]]:
+    """Who each face is {face: track}, whose it may be {face: tracks}, and tracks that are over.
+
+    A face is claimed, and nobody's, if a track that got no face fits it about as well as the one
+    that did. Two tracks that fit each other's faces about as well as their own are over.
+    """
+    costs = _costs(tracks, found, seconds)
+    pairs = _assign(costs + weights)
+    margins = [MARGIN_SIZES + MARGIN_SIZES_PER_SECOND * (seconds - t.seconds) for t in tracks]
+    idle = set(range(len(tracks))) - set(pairs.values())
+    claims: Claims = {}
+    for j, i in pairs.items():
+        others = [k for k in sorted(idle) if costs[k, j] < costs[i, j] + margins[k]]
+        if others:
+            claims[j] = tuple(tracks[k] for k in (i, *others))
+    over: set[int] = set()
+    for j, i in pairs.items():
+        for k, h in pairs.items():
+            own, swapped = costs[i, j] + costs[h, k], costs[i, k] + costs[h, j]
+            if j < k and swapped < own + max(margins[i], margins[h]):
+                over |= {i, h}
+    sure = {j: tracks[i] for j, i in pairs.items() if i not in over and j not in claims}
+    claims = {j: c for j, c in claims.items() if pairs[j] not in over}
+    return sure, claims, [tracks[i] for i in sorted(over)]
+
+
+def _resolve(
+    held: list[_Track], found: list[_Track], pairs: Pairs, claims: Claims, seconds: float
+) -> list[_Track]:
+    """Tracks that are over because a claimed face can, or never will, be told whose it was.
+
+    The face that carries on from the claimed ones must be the owner's: if it is another's, the two
+    either passed or turned back while they were one, and motion cannot say which. Their pairs are
+    undone.
+    """
+    over: list[_Track] = []
+    costs = _costs(held, found, seconds)
+    for i, track in enumerate(held):
+        nearest = int(np.argmin(costs[i]))
+        if costs[i, nearest] >= FORBIDDEN or nearest in claims:
+            continue
+        over.append(track)
+        heir = pairs.get(nearest)
+        if heir not in track.rivals or (track.owner is not None and heir is not track.owner):
+            over += track.rivals
+            for j in [j for j, t in pairs.items() if t in track.rivals]:
+                del pairs[j]
+    return over
+
+
+def _seen_alone(rivals: tuple[_Track, ...]) -> _Track | None:
+    latest = max(t.seconds for t in rivals)
+    last = [t for t in rivals if t.seconds == latest]
+    return last[0] if len(last) == 1 else None
+
+
+def _assign(costs: NDArray[np.float64]) -> dict[int, int]:
+    """The cheapest allowed pairs, {column: row}."""
+    rows, columns = linear_sum_assignment(costs)
+    allowed = costs[rows, columns] < FORBIDDEN
+    return dict(zip(columns[allowed].tolist(), rows[allowed].tolist(), strict=True))
+
+
+def _costs(tracks: list[_Track], found: list[_Track], seconds: float) -> NDArray[np.float64]:
+    """(tracks, faces): distance from the predicted place in face sizes, plus change of size."""
+    if not tracks or not found:
+        return np.zeros((len(tracks), len(found)))
+    passed = seconds - np.array([t.seconds for t in tracks])[:, None]
+    size = np.array([t.size for t in tracks])[:, None]
+    expected = np.array([t.predict(seconds) for t in tracks])[:, None]
+    away = np.linalg.norm(np.array([f.center for f in found]) - expected, axis=2) / size
+    grown = np.abs(np.log(np.array([f.size for f in found]) / size))
+    near = away <= GATE_SIZES + GATE_SIZES_PER_SECOND * passed
+    alike = grown <= GATE_LOG_SIZE + GATE_LOG_SIZE_PER_SECOND * passed
+    return np.where(near & alike, away + grown, FORBIDDEN)

@@ -1,0 +1,1 @@
+"""The published scoring methods, behind one registry."""

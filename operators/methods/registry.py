@@ -1,0 +1,107 @@
+"""The registry of scoring methods: one protocol, entry points, plain errors."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib.metadata import entry_points
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from operators.backbone import Backbone
+from schemas.config import Score
+
+GROUP = "mien.methods"
+
+
+class Reads(StrEnum):
+    """What a method reads; it decides where in the flow the method runs."""
+
+    EMBEDDINGS = "embeddings"
+    CROPS = "crops"
+    CLIP = "clip"  # crops of a span, and its audio
+    TRACK = "track"  # embeddings of one person
+    SESSION = "session"  # embeddings of several cameras
+
+
+class Method(Protocol):
+    """A fitted, ready method that scores faces one by one."""
+
+    def score(self, faces: NDArray) -> NDArray[np.float32]:
+        """Probabilities `(N, 7) or (N, 8) float32` in the order of the labels.
+
+        `faces` are L2-normalised embeddings `(N, D) float32` or crops `(N, P, P, 3) uint8`, by
+        what the method reads. A face's row never depends on its neighbours.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class MethodEntry:
+    """A registered method: what it reads, where it is published, how it is built.
+
+    `build(cfg, backbone, artifact)` loads it; `section` names its part of the configuration, which
+    is hashed.
+    """
+
+    name: str
+    summary: str
+    source: str
+    reads: Reads
+    build: Callable[[Score, Backbone, str | None], Method]
+    needs_artifact: bool = False
+    section: Callable[[Score], Any] = lambda cfg: None
+
+
+@dataclass(frozen=True)
+class MethodSpec:
+    """One item of `score.methods`: `name` or `name@artifact`."""
+
+    name: str
+    artifact: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> "MethodSpec":
+        name, _, artifact = text.partition("@")
+        return cls(name, artifact or None)
+
+
+_registry: dict[str, MethodEntry] = {}
+
+
+def register(entry: MethodEntry) -> MethodEntry:
+    """Add a method; a name that is taken raises `ValueError`."""
+    if entry.name in _registry:
+        raise ValueError(f"method {entry.name!r} is registered already")
+    _registry[entry.name] = entry
+    return entry
+
+
+def methods() -> tuple[MethodEntry, ...]:
+    """Every method: the ones that ship, then those that installed packages name in `mien.methods`.
+
+    Such an entry point loads a `MethodEntry`.
+    """
+    _load_shipped()
+    for point in entry_points(group=GROUP):
+        if point.name not in _registry:
+            register(point.load())
+    return tuple(_registry[name] for name in sorted(_registry))
+
+
+def method(spec: MethodSpec) -> MethodEntry:
+    """Look a method up. Raises `ValueError` on an unknown name or a missing or surplus artifact."""
+    known = {entry.name: entry for entry in methods()}
+    if spec.name not in known:
+        raise ValueError(f"unknown method {spec.name!r}; known: {', '.join(known)}")
+    entry = known[spec.name]
+    if entry.needs_artifact and spec.artifact is None:
+        raise ValueError(f"{spec.name} needs an artifact: score.methods=[{spec.name}@PATH]")
+    if not entry.needs_artifact and spec.artifact is not None:
+        raise ValueError(f"{spec.name} takes no artifact: write score.methods=[{spec.name}]")
+    return entry
+
+
+def _load_shipped() -> None:
+    from operators.methods import zero_shot  # noqa: F401  (registers itself)

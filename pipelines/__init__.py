@@ -1,0 +1,1 @@
+"""One file a job; each reads like the data-flow diagram."""

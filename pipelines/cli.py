@@ -1,0 +1,261 @@
+"""The command line: stable names, plain errors, documented exit codes."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from infra.errors import ConfigurationError, UserError
+from infra.offline import disable_telemetry
+from pipelines.configuration import load_config, to_yaml
+from schemas.config import Config
+
+EPILOG = (
+    "Exit codes: 0 done or nothing new; 1 unexpected failure; 2 wrong usage or configuration; "
+    "3 published with quarantined inputs; 4 not published: audit or budget; 5 refused by "
+    "governance; 6 resumable: run the same command again; 7 store busy."
+)
+
+app = typer.Typer(
+    name="mien",
+    help="Score apparent facial expressions over video archives, without keeping a face.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+schema_console = Console()
+messages = Console(stderr=True)
+
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[SOURCE] [key.sub=value ...]", show_default=False),
+]
+ConfigPath = Annotated[
+    Path | None, typer.Option("--config", "-c", metavar="JOB.YAML", help="The job's YAML.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for a machine.")]
+StorePath = Annotated[str, typer.Argument(metavar="STORE", help="Folder or s3:// prefix.")]
+
+
+def main() -> None:
+    """Run the command line; every expected failure is one line on stderr and its exit code."""
+    disable_telemetry()
+    try:
+        app(standalone_mode=True)
+    except UserError as error:
+        messages.print(f"[red]mien:[/] {error}", markup=True, highlight=False, soft_wrap=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        messages.print("[red]mien:[/] interrupted: the same command goes on from here")
+        sys.exit(6)
+
+
+def split_arguments(arguments: list[str] | None) -> tuple[str | None, list[str]]:
+    """One optional SOURCE and any number of `key.sub=value`.
+
+    Raises `ConfigurationError` for a second source.
+    """
+    sources = [item for item in arguments or [] if not _is_override(item)]
+    if len(sources) > 1:
+        raise ConfigurationError(f"one SOURCE at most, got {len(sources)}: {' '.join(sources)}")
+    overrides = [item for item in arguments or [] if _is_override(item)]
+    return (sources[0] if sources else None), overrides
+
+
+def _is_override(text: str) -> bool:
+    key, equals, _ = text.partition("=")
+    return bool(equals) and all(part.isidentifier() for part in key.split("."))
+
+
+def job_config(
+    config: Path | None, source: str | None, out: str | None, overrides: list[str]
+) -> Config:
+    """The configuration of a job, with SOURCE and --out in their places."""
+    cfg = load_config(config, overrides)
+    given = {"source": source, "store": out}
+    return cfg.model_copy(update={key: value for key, value in given.items() if value})
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder of the demo: archive, store, report.")] = Path(
+        "demo-store"
+    ),
+) -> None:
+    """Make a small archive from public-domain portraits, score it, report. No GPU, no network."""
+    from pipelines.demo import run_demo
+
+    raise typer.Exit(run_demo(out, messages))
+
+
+@app.command()
+def score(
+    arguments: Overrides = None,
+    out: Annotated[str | None, typer.Option("--out", help="The store.")] = None,
+    config: ConfigPath = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Take the first N videos of the source only.")
+    ] = None,
+    retry_quarantined: Annotated[
+        bool, typer.Option("--retry-quarantined", help="Score again what was quarantined.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Score what is new in SOURCE and publish it.
+
+    For example: mien score ./archive --out ./store -c job.yaml extract.frames_per_second=2
+
+    Running it again goes on where it stopped, and scores only what is new.
+    """
+    from pipelines.score import score as run
+    from pipelines.summary import print_outcome
+
+    source, overrides = split_arguments(arguments)
+    cfg = job_config(config, source, out, overrides)
+    outcome = run(cfg, messages, limit, retry_quarantined)
+    print_outcome(outcome, str(cfg.store), as_json, messages)
+    raise typer.Exit(outcome.exit_code)
+
+
+@app.command()
+def publish(
+    store: StorePath,
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="[key.sub=value ...]")] = None,
+    run: Annotated[str | None, typer.Option("--run", help="The run; by default the last.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Publish again from staging, after an audit that failed or a budget that was passed."""
+    from pipelines.score import publish_staged
+    from pipelines.summary import print_outcome
+
+    outcome = publish_staged(store, run, overrides or [], messages)
+    print_outcome(outcome, store, as_json, messages)
+    raise typer.Exit(outcome.exit_code)
+
+
+@app.command()
+def runs(store: StorePath, as_json: AsJson = False) -> None:
+    """List the store's runs: state, counts, duration."""
+    from pipelines.summary import print_runs
+
+    print_runs(store, as_json)
+
+
+@app.command()
+def query(
+    store: StorePath,
+    sql: Annotated[str, typer.Argument(metavar="SQL", help="DuckDB SQL over the views.")],
+    run: Annotated[str | None, typer.Option("--run", help="Rows of one run only.")] = None,
+    format: Annotated[str, typer.Option(help="table, csv, json or parquet.")] = "table",
+) -> None:
+    """Query the published tables with SQL.
+
+    Views: videos segments faces tracks scores track_scores expression_seconds.
+
+    For example: mien query ./store "select top_label, count(*) from scores group by 1"
+    """
+    from pipelines.query import open_store, run_query
+
+    result = run_query(open_store(store, run), sql, format)
+    if isinstance(result, bytes):
+        sys.stdout.buffer.write(result)
+    else:
+        sys.stdout.write(result if result.endswith("\n") else result + "\n")
+
+
+@app.command()
+def report(
+    store: StorePath,
+    out: Annotated[Path, typer.Option(help="The HTML file to write.")] = Path("report.html"),
+) -> None:
+    """Write one self-contained HTML page: expressions over time, quality, throughput. No face."""
+    from pipelines.summary import write_store_report
+
+    write_store_report(store, out)
+    messages.print(f"wrote {out}")
+
+
+@app.command()
+def methods(as_json: AsJson = False) -> None:
+    """List the scoring methods and the anonymizers."""
+    from operators.core.anonymizers import anonymizers
+    from operators.methods.registry import methods as registered
+
+    rows = [
+        {
+            "kind": "method",
+            "name": entry.name,
+            "reads": str(entry.reads),
+            "artifact": entry.needs_artifact,
+            "summary": entry.summary,
+            "source": entry.source,
+        }
+        for entry in registered()
+    ]
+    rows += [
+        {
+            "kind": "anonymizer",
+            "name": entry.name,
+            "reads": "crops",
+            "strength": entry.default_strength if entry.unit != "-" else None,
+            "unit": entry.unit,
+            "summary": entry.summary,
+        }
+        for entry in anonymizers()
+    ]
+    show(rows, ("kind", "name", "reads", "strength", "unit", "summary"), as_json)
+
+
+@app.command()
+def backbones(as_json: AsJson = False) -> None:
+    """List the image-text encoders, with the card of the one that ships."""
+    from operators.backbone import known_backbones
+
+    rows = known_backbones()
+    columns = [name for name in rows[0] if not isinstance(rows[0][name], dict | list)]
+    show(rows, tuple(columns), as_json)
+
+
+@app.command()
+def schema(as_json: AsJson = False) -> None:
+    """Show every published table: columns, types, units, meaning."""
+    from pipelines.docs import schema_rows
+
+    rows = schema_rows()
+    show(rows, tuple(rows[0]), as_json)
+
+
+@app.command(name="config")
+def show_config(
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="[key.sub=value ...]")] = None,
+    config: ConfigPath = None,
+) -> None:
+    """Print the resolved configuration as YAML: every key with the value that a run would use."""
+    source, pairs = split_arguments(overrides)
+    if source:
+        raise ConfigurationError(f"{source!r}: an override is written key.sub=value")
+    sys.stdout.write(to_yaml(load_config(config, pairs)))
+
+
+def show(rows: list[dict[str, Any]], columns: tuple[str, ...], as_json: bool) -> None:
+    """Rows as JSON, or the chosen columns as a table."""
+    if as_json:
+        sys.stdout.write(json.dumps(rows, indent=2, default=str) + "\n")
+        return
+    table = Table(*columns)
+    for row in rows:
+        table.add_row(*("" if row.get(name) is None else str(row[name]) for name in columns))
+    schema_console.print(table)
+
+
+Command = Callable[..., None]
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""A run's record: begun or gone on with, counted, held to its budget, ended."""
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from infra import runs, staging
+from infra.errors import AuditFailed
+from infra.runs import RunRecord, Stage, State
+from infra.store import Store
+from pipelines.configuration import to_yaml
+from pipelines.plan import Plan, plan_table, video_seconds
+from pipelines.settings import Settings
+from schemas.config import Config
+from schemas.reasons import Status
+
+#: A run in one of these states may be gone on with, if the hashes are the same.
+UNFINISHED = (
+    State.RUNNING,
+    State.INTERRUPTED,
+    State.FAILED,
+    State.AUDIT_FAILED,
+    State.OVER_BUDGET,
+)
+PACKAGES = ("mien", "ray", "torch", "open_clip_torch", "openvino", "av", "pyarrow", "numpy")
+QUARANTINED = "quarantined_"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended: its record and its exit code."""
+
+    record: RunRecord
+    exit_code: int
+
+
+def begin_run(cfg: Config, settings: Settings, store: Store, plan: Plan, retry: bool) -> RunRecord:
+    """A new run, or the last unfinished one that would write the same rows."""
+    hashes = {"run": settings.run_hash, "extract": settings.extract_hash}
+    hashes |= {f"score.{item.spec.name}": item.score_hash for item in settings.chosen}
+    older = [
+        record
+        for record in runs.list_runs(store.root)
+        if record.state in UNFINISHED and record.hashes.get("run") == settings.run_hash
+    ]
+    if older and plan.videos:
+        run_id, started = older[-1].run_id, older[-1].started
+        if retry:
+            forget_quarantined(store, run_id)
+    else:
+        started = datetime.now(UTC)
+        run_id = runs.new_run_id(started)
+    record = RunRecord(
+        run_id=run_id,
+        started=started,
+        config_yaml=to_yaml(cfg.model_copy(update={"source": None, "store": None})),
+        hashes=hashes,
+        versions={name: version(name) for name in PACKAGES},
+        warnings=tuple(settings.notes),
+        planned_seconds=plan.seconds,
+    )
+    if plan.videos:
+        runs.save_plan(store.root, run_id, plan_table(plan.videos))
+        runs.save(store.root, record)
+    return record
+
+
+def forget_quarantined(store: Store, run_id: str) -> None:
+    done = staging.staged_segments(store.root, run_id)
+    rows = staging.read_staged(store.root, run_id, done, ["segment_id", "status"])
+    broken = rows.filter(pc.field("status") != str(Status.OK))
+    staging.discard(store.root, run_id, broken["segment_id"].to_pylist())
+
+
+def counted(record: RunRecord, plan: Plan, written: pa.Table) -> RunRecord:
+    """The record with what was done: counts, seconds, and the speed of every stage."""
+    rows = written.to_pylist()
+    unprobed = [video for video in plan.videos if not video.segments]
+    usual = video_seconds(plan.videos)
+    counts = Counter(
+        videos=len(plan.videos),
+        videos_covered=plan.covered,
+        segments=len(rows),
+        frames=sum(row["frames_sampled"] for row in rows),
+        faces=sum(row["faces_found"] for row in rows),
+        faces_dropped=sum(row["faces_dropped"] for row in rows),
+        cuts=sum(row["cuts"] for row in rows),
+    )
+    counts.update({f"skipped: {reason}": count for reason, count in plan.skipped.items()})
+    spans = [*rows, *(video.row for video in unprobed)]
+    counts.update(QUARANTINED + row["reason"] for row in spans if row["reason"])
+    for column in ("decoder", "device"):
+        counts.update(f"{column} {row[column]}" for row in rows if row[column])
+    unread = sum(max(0.0, _span(row) - row["seconds_read"]) for row in rows if row["reason"])
+    return record.model_copy(
+        update={
+            "counts": dict(counts),
+            "stages": _stages(rows, counts),
+            "planned_seconds": plan.seconds + usual * len(unprobed),
+            "written_seconds": sum(row["seconds_read"] for row in rows),
+            "quarantined_seconds": unread + usual * len(unprobed),
+        }
+    )
+
+
+def _stages(rows: list[dict[str, Any]], counts: Counter[str]) -> dict[str, Stage]:
+    units = {"extract": "frames", "anonymize": "faces", "embed": "faces", "score": "faces"}
+    stages = {}
+    for step, unit in units.items():
+        seconds = sum(row[f"{step}_seconds"] for row in rows)
+        rate = counts[unit] / seconds if seconds else 0.0
+        stages[step] = Stage(rows=counts[unit], wall_seconds=seconds, rows_per_second=rate)
+    return stages
+
+
+def _span(row: dict[str, Any]) -> float:
+    return row["end_seconds"] - row["start_seconds"]
+
+
+def quarantined(record: RunRecord) -> dict[str, int]:
+    """How many spans were quarantined, by reason."""
+    return {
+        name.removeprefix(QUARANTINED): count
+        for name, count in sorted(record.counts.items())
+        if name.startswith(QUARANTINED)
+    }
+
+
+def check_budget(cfg: Config, record: RunRecord) -> None:
+    """Raises `AuditFailed` where more was quarantined than `run.max_quarantined` allows."""
+    share = record.quarantined_seconds / max(record.planned_seconds, 1e-9)
+    if share > cfg.run.max_quarantined:
+        reasons = ", ".join(f"{name} {count}" for name, count in quarantined(record).items())
+        raise AuditFailed(
+            f"{share:.1%} of the planned seconds were quarantined ({reasons}), "
+            f"run.max_quarantined allows {cfg.run.max_quarantined:.1%}: nothing was published; "
+            f"repair the files, or accept: mien publish {cfg.store} run.max_quarantined=1"
+        )
+
+
+def end_run(
+    store: Store, record: RunRecord, state: State, message: str, exit_code: int = 0
+) -> Outcome:
+    record = record.model_copy(
+        update={"state": state, "message": message, "ended": datetime.now(UTC)}
+    )
+    if state is not State.NOTHING_NEW:
+        runs.save(store.root, record)
+    return Outcome(record, exit_code)

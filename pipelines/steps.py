@@ -1,0 +1,153 @@
+"""The arrows of the diagram. The only place that calls `map_batches`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import ray.data
+from ray.data import ActorPoolStrategy, Dataset
+
+from infra.child import Isolated, Limits, parent_file
+from infra.cluster import free_cpus, free_gpus
+from infra.errors import ConfigurationError
+from infra.sources import open_source
+from infra.staging import write_segments
+from infra.storage import Root
+from operators.anonymize import Anonymize
+from operators.core.operator import Step, empty_values
+from operators.embed import Embed
+from operators.extract import Extract
+from operators.probe import Probe
+from operators.score import Score
+from pipelines.settings import Settings
+from schemas.config import Config
+from schemas.tables import PLANNED, SOURCE_FILES
+
+#: Shares of a CPU: the light stages wait most of the time, decoding never does.
+LIGHT = 0.125
+EMBED_CPUS = 0.25
+SEGMENTS_A_BATCH = 4  # the tower's batch is filled across segments
+
+
+@dataclass(frozen=True)
+class Pools:
+    """How many actors each stage has, and what each takes of a node."""
+
+    extract: int
+    extract_cpus: float
+    embed: int
+    embed_gpus: float
+
+
+def size_pools(cfg: Config) -> Pools:
+    """Fill the cluster: every minimum pool fits at once, or this raises `ConfigurationError`."""
+    cpus, gpus = free_cpus(), free_gpus()
+    embed = max(1, int(gpus)) if cfg.embed.actors == "auto" else cfg.embed.actors
+    reserved = embed * EMBED_CPUS + 2 * LIGHT
+    extract = max(1, int(cpus)) if cfg.extract.actors == "auto" else cfg.extract.actors
+    share = min(1.0, (cpus - reserved) / extract)
+    if share < LIGHT:
+        raise ConfigurationError(
+            f"the cluster has {cpus:g} CPUs; {extract} extract and {embed} embed actors need at "
+            f"least {reserved + extract * LIGHT:g}: lower extract.actors or embed.actors"
+        )
+    return Pools(extract, share, embed, min(1.0, gpus / embed) if gpus else 0)
+
+
+def isolated_steps(settings: Settings) -> tuple[Step, ...]:
+    """What runs in the child: up to where the crops are safe, or not kept."""
+    steps = (
+        Step(Extract, (settings.cfg.extract, settings.crop_px, parent_file)),
+        Step(Anonymize, (settings.cfg.privacy, settings.crop_px)),
+    )
+    return steps if _crops_may_leave(settings) else (*steps, *_scoring_steps(settings))
+
+
+def open_steps(settings: Settings) -> tuple[Step, ...]:
+    """What runs in actors, on safe crops."""
+    return _scoring_steps(settings) if _crops_may_leave(settings) else ()
+
+
+def _crops_may_leave(settings: Settings) -> bool:
+    return settings.cfg.privacy.anonymizer.name != "none"
+
+
+def _scoring_steps(settings: Settings) -> tuple[Step, ...]:
+    cfg, device = settings.cfg, _device()
+    return (
+        Step(Embed, (cfg.embed, device)),
+        Step(Score, (cfg.score, cfg.embed.backbone, settings.chosen)),
+    )
+
+
+def _device() -> str:
+    return "cuda" if ray.is_initialized() and free_gpus() else "cpu"
+
+
+def one_block_each(rows: pa.Table) -> Dataset:
+    """A Dataset with one block a row: the unit that is lost, retried and resumed."""
+    return ray.data.from_items(rows.to_pylist(), override_num_blocks=max(1, len(rows)))
+
+
+def probe_all(sources: Dataset, cfg: Config, pools: Pools) -> Dataset:
+    """SOURCE_FILES rows in, with the PROBED columns out; many files are read at once."""
+    steps = (Step(Probe, (parent_file,)),)
+    return isolate(sources, steps, SOURCE_FILES, cfg, pools)
+
+
+def score_segments(segments: Dataset, settings: Settings, store: Root, run_id: str) -> Dataset:
+    """PLANNED rows in, WRITTEN rows out: the flow of the diagram."""
+    pools = size_pools(settings.cfg)
+    found = isolate(segments, isolated_steps(settings), PLANNED, settings.cfg, pools)
+    for step in open_steps(settings):
+        found = in_actors(found, step, pools)
+    return write(found, store, run_id)
+
+
+def isolate(
+    rows: Dataset, steps: tuple[Step, ...], schema: pa.Schema, cfg: Config, pools: Pools
+) -> Dataset:
+    limits = Limits(cfg.run.segment_timeout_seconds, cfg.run.child_memory_gib)
+    return rows.map_batches(
+        Isolated,
+        fn_constructor_args=(steps, schema, open_source, empty_values, limits),
+        batch_size=1,
+        batch_format="pyarrow",
+        compute=ActorPoolStrategy(size=pools.extract),
+        num_cpus=pools.extract_cpus,
+    )
+
+
+class Built:
+    """A step as Ray Data wants it: built where it runs."""
+
+    def __init__(self, step: Step) -> None:
+        self._operator = step.build()
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        return self._operator(batch)
+
+
+def in_actors(rows: Dataset, step: Step, pools: Pools) -> Dataset:
+    embeds = step.operator is Embed
+    return rows.map_batches(
+        Built,
+        fn_constructor_args=(step,),
+        batch_size=SEGMENTS_A_BATCH if embeds else None,
+        batch_format="pyarrow",
+        compute=ActorPoolStrategy(size=pools.embed if embeds else 1),
+        num_cpus=EMBED_CPUS if embeds else LIGHT,
+        num_gpus=pools.embed_gpus if embeds and pools.embed_gpus else None,
+    )
+
+
+def write(rows: Dataset, store: Root, run_id: str) -> Dataset:
+    task: Callable[..., Any] = write_segments
+    return rows.map_batches(
+        task,
+        fn_args=(store, run_id),
+        batch_size=None,
+        batch_format="pyarrow",
+        num_cpus=LIGHT,
+    )

@@ -1,0 +1,211 @@
+"""The one configuration: every key, its default and its meaning. Nothing else holds a default."""
+
+from datetime import time
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+Positive = Annotated[float, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    """A part of the configuration: read-only, and no key that is not declared."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class Cluster(Section):
+    """Where the run executes. Never part of a hash."""
+
+    address: str = "local"
+    """`local` starts Ray here; `auto` joins the cluster of this machine; or a Ray address."""
+    num_cpus: Annotated[int, Field(ge=1)] | None = None
+    """Cores for a local Ray; by default all of the machine's, and at least two."""
+    object_store_mib: Annotated[int, Field(ge=100)] = 512
+    """Shared memory for a local Ray. Crops wait there, anonymized."""
+
+
+class Plan(Section):
+    """Which videos, and into which segments they are cut."""
+
+    segment_seconds: Annotated[float, Field(ge=1, le=86400)] = 60
+    """Length of a segment: the unit of work, retry and commit."""
+    include: tuple[str, ...] = ()
+    """Glob patterns on the path below the source; when given, only what matches is read."""
+    exclude: tuple[str, ...] = ()
+    """Glob patterns on the path below the source that are skipped."""
+    min_age_seconds: Annotated[float, Field(ge=0)] = 0
+    """Files changed more recently are left for the next run: they may still be written."""
+
+
+class Extract(Section):
+    """Decode, detect, align."""
+
+    frames_per_second: Positive | Literal["all"] = 4.0
+    """Frames to score each second of video, or `all`. Tracks are linked on 8 or more."""
+    crop_px: Annotated[int, Field(ge=16, le=1024)] | Literal["auto"] = "auto"
+    """Side of an aligned crop; `auto` is the largest input among backbone and methods."""
+    max_faces_per_frame: Annotated[int, Field(ge=1, le=1000)] = 32
+    """Faces kept on one frame, largest detection score first; the excess is counted."""
+    detector_px: Annotated[int, Field(ge=128, le=4096)] = 640
+    """Long side of the frame that the detector sees."""
+    detector_threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """Detections below this score are no faces."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """What runs the detector."""
+    actors: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    """Decoding processes; `auto` fills the cluster's CPUs. Never part of a hash."""
+
+
+class Anonymizer(Section):
+    """What makes a crop safe before anything else reads it."""
+
+    name: str = "downsample"
+    """An entry of the anonymizer registry: `mien methods` lists them."""
+    strength: Positive | None = None
+    """Its one number, in the unit its entry names; by default the entry's own."""
+
+
+class Privacy(Section):
+    """What happens to a face before it leaves the process that decoded it."""
+
+    anonymizer: Anonymizer = Anonymizer()
+    """`{name: ..., strength: ...}`; a string is shorthand for the name."""
+    strict: bool = True
+    """Refuse to start where a raw pixel could reach a disk."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_is_shorthand(cls, value: object) -> object:
+        if isinstance(value, dict) and isinstance(value.get("anonymizer"), str):
+            return {**value, "anonymizer": {"name": value["anonymizer"]}}
+        return value
+
+
+class Embed(Section):
+    """The frozen image-text encoder."""
+
+    backbone: str = "mien-lite"
+    """`mien-lite`, an open_clip name as `model/pretrained`, or a local folder."""
+    actors: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    """Encoder processes; `auto` is one a GPU, or one without. Never part of a hash."""
+    batch_crops: Annotated[int, Field(ge=1, le=8192)] = 64
+    """Crops in the one padded batch shape that the tower runs at."""
+
+
+class ZeroShot(Section):
+    """Plain class prompts, the baseline."""
+
+    prompts: dict[str, tuple[str, ...]] | None = None
+    """Prompts a label, averaged; by default the shipped ones."""
+    temperature: Positive | None = None
+    """Divides the logits; by default the backbone card's calibrated one."""
+
+
+class Score(Section):
+    """The methods that turn faces into labels."""
+
+    methods: tuple[str, ...] = ("zero_shot",)
+    """Names of registered methods: `mien methods` lists them."""
+    abstain_below: Fraction = 0.4
+    """A face whose confidence is lower is marked `abstained`."""
+    zero_shot: ZeroShot = ZeroShot()
+
+
+class Run(Section):
+    """How one invocation behaves. Never part of a hash."""
+
+    max_quarantined: Fraction = 0.05
+    """Share of the planned seconds that may be quarantined before nothing is published."""
+    stop_at: time | None = None
+    """Local time of day, `HH:MM`, at which the run stops cleanly."""
+    grace_seconds: Annotated[float, Field(ge=0)] = 120
+    """How long work in flight may go on after a stop."""
+    no_progress_seconds: Annotated[float, Field(ge=10)] = 900
+    """Without a finished block for this long, the run stops and says so."""
+    segment_timeout_seconds: Positive = 1800
+    """Wall time that one segment may take in the child."""
+    child_memory_gib: Positive = 4
+    """Address space for data that a decoding child may take."""
+    publish_rows: Annotated[int, Field(ge=1)] = 1_000_000
+    """Most rows in one part of a table."""
+
+    @field_validator("stop_at", mode="before")
+    @classmethod
+    def _undo_sexagesimal(cls, value: object) -> object:
+        """YAML 1.1 reads 16:00 as the number 960."""
+        return "{:02d}:{:02d}".format(*divmod(value, 60)) if isinstance(value, int) else value
+
+
+class Governance(Section):
+    """Who asks for this, why, and on what ground. Required before anything is scored."""
+
+    controller: Annotated[str, Field(min_length=1)]
+    """The organisation that decides why and how faces are processed."""
+    operator: Annotated[str, Field(min_length=1)]
+    """Who runs the pipeline for the controller."""
+    purpose: Literal[
+        "research",
+        "audience_measurement",
+        "user_testing",
+        "media_archive",
+        "clinical",
+        "safety",
+        "demonstration",
+    ]
+    setting: Literal[
+        "laboratory",
+        "public_space",
+        "online",
+        "broadcast",
+        "home",
+        "clinical",
+        "workplace",
+        "education",
+    ]
+    jurisdiction: Literal["eu", "jp", "other"]
+    legal_basis: Literal[
+        "consent",
+        "contract",
+        "legal_obligation",
+        "vital_interests",
+        "public_task",
+        "legitimate_interests",
+    ]
+    notice_reference: Annotated[str, Field(min_length=1)]
+    """Where the people filmed were told: a URL, a document number."""
+    retention_days: Annotated[int, Field(ge=1)]
+    """After this many days the rows are due for deletion."""
+    overseer: Annotated[str, Field(min_length=1)]
+    """The person who can stop the processing."""
+    special_category_basis: str | None = None
+    exception: Literal["medical", "safety"] | None = None
+    exception_reason: str | None = None
+
+
+class Tracking(Section):
+    """MLflow. Never part of a hash; out of reach never fails a run."""
+
+    enabled: bool = True
+    uri: str | None = None
+    """Tracking server; by default a local sqlite file beside the store."""
+    experiment: str = "mien"
+
+
+class Config(Section):
+    """A run's whole configuration."""
+
+    source: str | None = None
+    """Folder, glob, `s3://` prefix or manifest (.csv, .parquet) of videos."""
+    store: str | None = None
+    """Folder or `s3://` prefix that holds the results."""
+    cluster: Cluster = Cluster()
+    plan: Plan = Plan()
+    extract: Extract = Extract()
+    privacy: Privacy = Privacy()
+    embed: Embed = Embed()
+    score: Score = Score()
+    run: Run = Run()
+    governance: Governance | None = None
+    tracking: Tracking = Tracking()

@@ -1,0 +1,42 @@
+"""One Ray cluster for the tests that need one; what may be missing on a user's machine."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from infra.offline import disable_telemetry
+
+disable_telemetry()
+os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+
+ROOT = Path(__file__).parents[1]
+SHARED = ROOT.parent / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared_media() -> Path:
+    """Footage of real people that is not part of the project."""
+    folder = SHARED / "media"
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is not here: it is not part of the project")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[None]:
+    """A local cluster with more logical than real CPUs, so that every pool fits."""
+    import ray
+
+    ray.init(
+        address="local",
+        num_cpus=4,
+        include_dashboard=False,
+        object_store_memory=256 << 20,
+        object_spilling_directory="/dev/shm/mien-tests",
+        log_to_driver=False,
+        logging_level="ERROR",
+    )
+    yield
+    ray.shutdown()
