@@ -1,4 +1,4 @@
-"""Where the five landmarks lie in a FER2013 face, on average: the template of `operators.core.align`.
+"""Where the five landmarks lie in a FER2013 face on average: the template of the alignment.
 
 Enlarges faces of the training split, places each on a plain grey canvas, runs the detector on it,
 and averages the landmarks of the faces found with those of their mirror images, since a face is as

@@ -138,7 +138,7 @@ class Extract:
 
     def _measure(self, sample: Sample, faces: Detections, pixels: Pixels, found: _Found) -> None:
         frame = pixels.rgb(sample.frame)
-        aligned = align(frame, faces.landmarks_px, self._crop_px)
+        aligned = align(frame, faces.landmarks_px, self._crop_px, xyxy_px=faces.xyxy_px)
         yaw, pitch, roll = head_pose(faces.landmarks_px)
         columns = {
             "xyxy_px": faces.xyxy_px,

@@ -2,7 +2,6 @@
 
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +14,7 @@ from infra.offline import disable_telemetry
 from pipelines.configuration import load_config, to_yaml
 from schemas.config import Config
 
+WIDTH = 160  # where there is no terminal to ask
 EPILOG = (
     "Exit codes: 0 done or nothing new; 1 unexpected failure; 2 wrong usage or configuration; "
     "3 published with quarantined inputs; 4 not published: audit or budget; 5 refused by "
@@ -30,7 +30,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-schema_console = Console()
 messages = Console(stderr=True)
 
 Overrides = Annotated[
@@ -249,13 +248,11 @@ def show(rows: list[dict[str, Any]], columns: tuple[str, ...], as_json: bool) ->
     if as_json:
         sys.stdout.write(json.dumps(rows, indent=2, default=str) + "\n")
         return
-    table = Table(*columns)
+    table = Table(*columns, box=None, pad_edge=False)
     for row in rows:
         table.add_row(*("" if row.get(name) is None else str(row[name]) for name in columns))
-    schema_console.print(table)
+    Console(width=None if sys.stdout.isatty() else WIDTH).print(table)
 
-
-Command = Callable[..., None]
 
 if __name__ == "__main__":
     main()

@@ -20,6 +20,7 @@ from pipelines.plan import SCORES_ONLY, Video
 from schemas.reasons import Reason, Status
 from schemas.tables import SEGMENTS, STAGED, TABLES
 
+SCORE_TABLES = {"scores", "track_scores"}
 Gone = list[tuple[str, str | None]]
 
 
@@ -117,9 +118,10 @@ def _tables_of(batch: Batch, video: Video) -> dict[str, pa.Table]:
     flat["videos"] = _video(batch, video, staged)
     if video.todo != SCORES_ONLY:
         return flat
-    for table in ("scores", "track_scores"):
-        flat[table] = flat[table].filter(pc.field("method").isin(video.methods))
-    return {table: flat[table] for table in ("videos", "scores", "track_scores")}
+    new = {"videos": flat["videos"]}
+    for table in SCORE_TABLES & flat.keys():
+        new[table] = flat[table].filter(pc.field("method").isin(video.methods))
+    return new
 
 
 def _segments(batch: Batch, staged: pa.Table) -> pa.Table:
@@ -162,7 +164,7 @@ def retired(store: Store, videos: list[Video]) -> dict[str, Gone]:
     for video in videos:
         if video.todo == SCORES_ONLY:
             gone["videos"].append((video.video_id, None))
-            for table in ("scores", "track_scores"):
+            for table in SCORE_TABLES:
                 gone[table] += [(video.video_id, method) for method in video.methods]
     return gone
 

@@ -1,8 +1,9 @@
 """Score: list, plan, extract to write, reconcile, publish. The main job."""
 
+import json
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import NoReturn
 
 import pyarrow as pa
@@ -16,6 +17,7 @@ from infra.errors import AuditFailed, ConfigurationError, Resumable, StoreError
 from infra.listing import list_sources
 from infra.runs import Audited, RunRecord, State
 from infra.store import Store
+from infra.tracking import Tracker
 from pipelines.configuration import config_from, require_governance
 from pipelines.plan import Plan, Video, make_plan, plan_videos, planned_table
 from pipelines.progress import VideoProgress
@@ -31,6 +33,7 @@ from pipelines.record import (
 )
 from pipelines.settings import Settings, resolve_settings
 from pipelines.steps import one_block_each, score_segments
+from pipelines.summary import report_page
 from schemas.config import Config
 from schemas.tables import WRITTEN
 
@@ -51,13 +54,15 @@ def score(cfg: Config, console: Console, limit: int | None = None, retry: bool =
     store = Store.open(cfg.store, create=True)
     for note in settings.notes:
         console.print(f"note: {note}")
-    with stoppable(), cluster(cfg):
+    tracker = Tracker(cfg.tracking, store.root)
+    with stoppable(), closing(tracker), cluster(cfg):
+        tracker.warm()
         console.print(f"{len(sources)} videos listed, {sum(skipped.values())} files skipped")
         plan = make_plan(cfg, settings, store, sources.slice(0, limit), skipped, retry)
         record = begin_run(cfg, settings, store, plan, retry)
         if not plan.videos:
             return end_run(store, record, State.NOTHING_NEW, "nothing new")
-        with recorded(store, record):
+        with recorded(store, record, tracker, console):
             written = work(settings, store, record, plan, console)
             record = counted(record, plan, written)
             runs.save(store.root, record)
@@ -86,7 +91,8 @@ def publish_staged(
             f"`mien score SOURCE --out {store_url}` goes on with it"
         )
     written = staging.read_staged(store.root, record.run_id, wanted, WRITTEN.names)
-    with stoppable(), cluster(cfg), recorded(store, record):
+    tracker = Tracker(cfg.tracking, store.root)
+    with stoppable(), closing(tracker), cluster(cfg), recorded(store, record, tracker, console):
         return finish(cfg, settings, store, record, videos, written)
 
 
@@ -169,8 +175,11 @@ def finish(
 
 
 @contextmanager
-def recorded(store: Store, record: RunRecord) -> Iterator[None]:
-    """Whatever ends the block early is written into the run's record, and told plainly."""
+def recorded(store: Store, record: RunRecord, tracker: Tracker, console: Console) -> Iterator[None]:
+    """However the block ends, the run's record says so, and MLflow hears of it.
+
+    Interruption is turned into `Resumable` (exit 6).
+    """
 
     def end(state: State, message: str) -> None:
         end_run(store, runs.load(store.root, record.run_id), state, message)
@@ -191,6 +200,21 @@ def recorded(store: Store, record: RunRecord) -> Iterator[None]:
     except Exception as error:
         end(State.FAILED, type(error).__name__)
         raise
+    finally:
+        final = runs.load(store.root, record.run_id)
+        if warning := tracker.log_run(final, _artifacts(store, final)):
+            console.print(f"note: {warning}")
+
+
+def _artifacts(store: Store, record: RunRecord) -> dict[str, bytes]:
+    """What MLflow keeps of a run: its configuration, its audit, and the report of the store."""
+    files = {
+        "config.yaml": record.config_yaml.encode(),
+        "audit.json": json.dumps([item.model_dump() for item in record.audit], indent=1).encode(),
+    }
+    if record.state is State.PUBLISHED:
+        files["report.html"] = report_page(store.root.url).encode()
+    return files
 
 
 @contextmanager

@@ -2,7 +2,9 @@
 
 import json
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -13,9 +15,11 @@ from infra.store import readable
 from pipelines.progress import clock
 from pipelines.query import open_store
 from pipelines.record import Outcome, quarantined
-from pipelines.report import write_report
+from pipelines.report import report_html, write_report
 from schemas.reasons import REASON_TEXT, Reason
 
+WIDTH = 160  # where there is no terminal to ask
+TITLE = "Apparent expressions"
 TOP = """
 select s.method, s.top_label, count(*) faces, avg(s.confidence) confidence,
        count(*) filter (s.abstained) abstained
@@ -87,9 +91,17 @@ def print_next_commands(store: str, report: Path, console: Console) -> None:
 
 def write_store_report(store: str, out: Path) -> None:
     """The report of everything live in a store, with its last published run."""
+    write_report(open_store(store), out, TITLE, _last_run(store))
+
+
+def report_page(store: str) -> str:
+    """The same page as text."""
+    return report_html(open_store(store), TITLE, _last_run(store), datetime.now(UTC))
+
+
+def _last_run(store: str) -> dict[str, Any] | None:
     published = [r for r in runs.list_runs(readable(store)) if r.state is State.PUBLISHED]
-    last = published[-1].model_dump(mode="json") if published else None
-    write_report(open_store(store), out, "Apparent expressions", last)
+    return published[-1].model_dump(mode="json") if published else None
 
 
 def print_runs(store: str, as_json: bool) -> None:
@@ -99,7 +111,10 @@ def print_runs(store: str, as_json: bool) -> None:
         rows = [record.model_dump(mode="json", exclude={"config_yaml"}) for record in records]
         sys.stdout.write(json.dumps(rows, indent=2) + "\n")
         return
-    table = Table("run", "state", "started", "took", "videos", "faces", "quarantined", "message")
+    table = Table(box=None, pad_edge=False)
+    for name in ("run", "state", "started", "took", "videos", "faces", "quarantined"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("message")
     for record in records:
         took = clock((record.ended - record.started).total_seconds()) if record.ended else ""
         counts = record.counts
@@ -113,4 +128,4 @@ def print_runs(store: str, as_json: bool) -> None:
             str(sum(quarantined(record).values())),
             record.message or "",
         )
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else WIDTH).print(table)

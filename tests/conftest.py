@@ -25,6 +25,14 @@ def shared_media() -> Path:
 
 
 @pytest.fixture(scope="session")
+def tiny_backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random backbone: for what must hold whatever the weights are."""
+    from tests.backbones import write_backbone
+
+    return write_backbone(tmp_path_factory.mktemp("backbone") / "tiny")
+
+
+@pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[None]:
     """A local cluster with more logical than real CPUs, so that every pool fits."""
     import ray

@@ -45,7 +45,7 @@ def pad_boxes(xyxy: FloatArray, fraction: float) -> FloatArray:
     return np.concatenate([xyxy[:, 0:2] - grow, xyxy[:, 2:4] + grow], axis=1)
 
 
-def similarity(source: FloatArray, target: FloatArray) -> FloatArray:
+def similarity(source: FloatArray, target: FloatArray) -> NDArray[np.float64]:
     """Least-squares rotation, scale and shift that takes each source shape to the target.
 
     source: (N, K, 2); target: (K, 2). Returns (N, 2, 3) float64 for `transform_points`. A source
@@ -81,7 +81,7 @@ def transform_points(transforms: FloatArray, points: FloatArray) -> FloatArray:
     return moved + transforms[:, None, :, 2]
 
 
-def boxes_to_square(xyxy: FloatArray, side_px: float) -> FloatArray:
+def boxes_to_square(xyxy: FloatArray, side_px: float) -> NDArray[np.float64]:
     """The similarity that takes each box's enclosing square to a square crop of `side_px`.
 
     xyxy: (N, 4). Returns (N, 2, 3) float64. A box without extent counts as one pixel wide.

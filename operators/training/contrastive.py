@@ -35,9 +35,10 @@ class Recipe:
     epochs: int = 30
     batch_size: int = 128
     learning_rate: float = 3e-3
-    text_learning_rate: float = 1e-3
+    text_learning_rate: float = 2e-4
     weight_decay: float = 0.05
     warmup: float = 0.15
+    augmentation: float = 0.8
     small_px: int = 32
     small_until: float = 0.35
     label_smoothing: float = 0.1
@@ -184,7 +185,7 @@ class ContrastiveTrainer:
         learn next to nothing until they do not. The text tower costs seconds.
         """
         parameters = [p for n, p in self.model.named_parameters() if not n.startswith("visual.")]
-        optimizer = torch.optim.AdamW(parameters, lr=self.recipe.text_learning_rate)
+        optimizer = torch.optim.AdamW(parameters, lr=1e-3)
         count = len(self.tokens)
         labels = torch.arange(count, device=self.device)
         memory = torch.zeros((count, count), device=self.device)
@@ -201,7 +202,8 @@ class ContrastiveTrainer:
         recipe, labels = self.recipe, self.labels[rows].to(self.device)
         small = self.epoch < recipe.small_until * recipe.epochs
         size_px = recipe.small_px if small else self.faces.shape[1]
-        faces = augment(self.faces[rows], size_px, self.rng)
+        ramp = min(1.0, 0.3 + self.epoch / (0.5 * recipe.epochs))
+        faces = augment(self.faces[rows], size_px, ramp * recipe.augmentation, self.rng)
         images = ((faces - self.mean) / self.std).unsqueeze(1).expand(-1, 3, -1, -1)
         images = images.to(self.device).contiguous(memory_format=torch.channels_last)
         tokens = self._draw_wordings(recipe.wordings_per_step).to(self.device)

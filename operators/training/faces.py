@@ -97,65 +97,76 @@ def epoch_order(labels: np.ndarray, rng: torch.Generator) -> torch.Tensor:
     return rows[torch.randperm(len(rows), generator=rng)]
 
 
-def augment(faces: torch.Tensor, size_px: int, rng: torch.Generator) -> torch.Tensor:
+def augment(
+    faces: torch.Tensor, size_px: int, strength: float, rng: torch.Generator
+) -> torch.Tensor:
     """Vary `(N, S, S) uint8` faces: `(N, size_px, size_px) float32` in 0 to 1.
+
+    `strength` scales every range, from 0 (mirrored only) to 1.
 
     Geometry covers what alignment from five points leaves (shift, scale, rotation, mirror);
     softness, light, noise and erasing cover what cameras, codecs and hands do.
     """
     x = faces.float().div_(255).unsqueeze(1)
-    x = _soften(x, rng)
+    x = _soften(x, strength, rng)
     x = nn.functional.grid_sample(
-        x, _affine_grid(len(x), size_px, rng), padding_mode="border", align_corners=False
+        x, _affine_grid(len(x), size_px, strength, rng), padding_mode="border", align_corners=False
     )
-    x = _light(x, rng)
-    x = x + torch.randn(x.shape, generator=rng) * _uniform((len(x), 1, 1, 1), 0, 0.03, rng)
-    return _erase(x, rng).clamp_(0, 1).squeeze(1)
+    x = _light(x, strength, rng)
+    x = x + torch.randn(x.shape, generator=rng) * _uniform((len(x), 1, 1, 1), 0, 0.03 * strength, rng)
+    return _erase(x, 0.5 * strength, rng).clamp_(0, 1).squeeze(1)
 
 
 def _uniform(shape: tuple[int, ...], low: float, high: float, rng: torch.Generator) -> torch.Tensor:
     return torch.rand(shape, generator=rng) * (high - low) + low
 
 
-def _affine_grid(count: int, size: int, rng: torch.Generator) -> torch.Tensor:
-    angle = _uniform((count,), -0.26, 0.26, rng)
-    scale_x = _uniform((count,), 0.82, 1.18, rng)
-    scale_y = scale_x * _uniform((count,), 0.92, 1.08, rng)
+def _affine_grid(count: int, size: int, strength: float, rng: torch.Generator) -> torch.Tensor:
+    """Sampling grids: up to 15 degrees, 18 % of size and a tenth of the side at full strength."""
+
+    def around(middle: float, reach: float, shape: tuple[int, ...] = (count,)) -> torch.Tensor:
+        return _uniform(shape, middle - reach * strength, middle + reach * strength, rng)
+
+    angle, scale_x = around(0, 0.26), around(1, 0.18)
+    scale_y = scale_x * around(1, 0.08)
     mirror = torch.where(torch.rand(count, generator=rng) < 0.5, -1.0, 1.0)
-    shear = _uniform((count,), -0.08, 0.08, rng)
+    shear = around(0, 0.08)
     cos, sin = angle.cos(), angle.sin()
     theta = torch.empty(count, 2, 3)
     theta[:, 0, 0], theta[:, 0, 1] = cos * scale_x * mirror, -sin * scale_y + shear
     theta[:, 1, 0], theta[:, 1, 1] = sin * scale_x * mirror, cos * scale_y
-    theta[:, :, 2] = _uniform((count, 2), -0.2, 0.2, rng)
+    theta[:, :, 2] = around(0, 0.2, (count, 2))
     return nn.functional.affine_grid(theta, [count, 1, size, size], align_corners=False)
 
 
-def _soften(x: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
-    """Shrink a quarter of the batch to one random smaller size, and enlarge it again."""
+def _soften(x: torch.Tensor, strength: float, rng: torch.Generator) -> torch.Tensor:
+    """Shrink up to a quarter of the batch to one random smaller size, and enlarge it again."""
     size = x.shape[-1]
     small = int(torch.randint(size // 3, size - 2, (1,), generator=rng))
-    some = max(1, x.shape[0] // 4)
+    some = int(x.shape[0] * strength / 4)
+    if some == 0:
+        return x
     shrunk = nn.functional.interpolate(x[:some], size=(small, small), mode="area")
     soft = nn.functional.interpolate(shrunk, size=(size, size), mode="bilinear")
     return torch.cat([soft, x[some:]])
 
 
-def _light(x: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+def _light(x: torch.Tensor, strength: float, rng: torch.Generator) -> torch.Tensor:
     """Gamma, contrast, brightness, and light from one side."""
     count, size = x.shape[0], x.shape[-1]
     shape = (count, 1, 1, 1)
-    x = x.clamp(1e-3, 1).pow(_uniform(shape, -0.5, 0.5, rng).exp())
+    x = x.clamp(1e-3, 1).pow(_uniform(shape, -0.5 * strength, 0.5 * strength, rng).exp())
     mean = x.mean((1, 2, 3), keepdim=True)
-    x = (x - mean) * _uniform(shape, 0.6, 1.4, rng) + mean + _uniform(shape, -0.15, 0.15, rng)
+    contrast = _uniform(shape, 1 - 0.4 * strength, 1 + 0.4 * strength, rng)
+    x = (x - mean) * contrast + mean + 0.15 * strength * _uniform(shape, -1, 1, rng)
     ramp = torch.linspace(-1, 1, size)
     side = _uniform(shape, -1, 1, rng) * ramp.view(1, 1, 1, -1)
     above = _uniform(shape, -1, 1, rng) * ramp.view(1, 1, -1, 1)
-    strength = torch.where(torch.rand(shape, generator=rng) < 0.3, 0.4, 0.0)
-    return x * (1 + strength * (side + above) / 2)
+    lit = torch.where(torch.rand(shape, generator=rng) < 0.3, 0.4 * strength, 0.0)
+    return x * (1 + lit * (side + above) / 2)
 
 
-def _erase(x: torch.Tensor, rng: torch.Generator, share: float = 0.5) -> torch.Tensor:
+def _erase(x: torch.Tensor, share: float, rng: torch.Generator) -> torch.Tensor:
     """Cover a rectangle of up to 20 by 20 px (of 48) in `share` of the faces with one grey."""
     count, size = x.shape[0], x.shape[-1]
     side = _uniform((count, 2), size * 0.15, size * 0.42, rng)

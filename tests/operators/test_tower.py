@@ -1,7 +1,6 @@
 """The image tower: an embedding depends on its own crop, and on nothing else."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest

@@ -1,0 +1,310 @@
+"""The main job on a real cluster: exactly once, whatever is cut, changed, broken or killed."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+from rich.console import Console
+
+from infra import runs, staging
+from infra.errors import AuditFailed, Resumable
+from infra.runs import RunRecord, State
+from infra.store import Store
+from infra.tables import table_rows
+from pipelines.plan import FULL, Video, plan_table
+from pipelines.record import Outcome
+from pipelines.score import publish_staged, score
+from schemas.config import Config
+from schemas.tables import TABLES
+from tests.rows import staged_rows, store_tables
+from tests.videos import write_video
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
+
+GOVERNANCE = {
+    "controller": "tests",
+    "operator": "tests",
+    "purpose": "research",
+    "setting": "laboratory",
+    "jurisdiction": "other",
+    "legal_basis": "consent",
+    "notice_reference": "none",
+    "retention_days": 1,
+    "overseer": "tests",
+}
+#: Columns that say how long something took or which run did it, not what was found.
+CIRCUMSTANCE = {"run_id", "segment_id", *(n for n in TABLES["segments"].names if "_seconds" in n)}
+
+
+_backbone: dict[str, str] = {}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _random_weights(tiny_backbone: Path) -> None:
+    _backbone["backbone"] = str(tiny_backbone)
+
+
+def config(archive: Path, store: Path, **changes: Any) -> Config:
+    values: dict[str, Any] = {
+        "source": str(archive),
+        "store": str(store),
+        "governance": GOVERNANCE,
+        "plan": {"segment_seconds": 2},
+        "extract": {"detector_px": 320, "actors": 1},
+        "embed": _backbone,
+        "tracking": {"enabled": False},
+        "run": {"max_quarantined": 0.5},
+    }
+    for key, value in changes.items():
+        values[key] = {**values.get(key, {}), **value}
+    return Config.model_validate(values)
+
+
+def run(archive: Path, store: Path, **changes: Any) -> Outcome:
+    return score(config(archive, store, **changes), Console(quiet=True))
+
+
+def frames(count: int, step: int) -> list[np.ndarray]:
+    """A portrait that moves by `step` pixels a frame."""
+    import skimage.data
+
+    face = skimage.data.astronaut()[:200:2, 120:320:2]
+    out = []
+    for index in range(count):
+        frame = np.full((144, 256, 3), 80, np.uint8)
+        left = 20 + step * index
+        frame[20:120, left : left + 100] = face
+        out.append(frame)
+    return out
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two good videos of 5 s, and a text file that says it is one."""
+    folder = tmp_path_factory.mktemp("archive")
+    write_video(folder / "slow.mp4", frames(40, 1), fps=8)
+    write_video(folder / "fast.mp4", frames(40, 3), fps=8)
+    (folder / "letter.mp4").write_text("Dear archive, this is not a video." * 20)
+    (folder / "notes.txt").write_text("skipped by its name")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def scored(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome]:
+    store = tmp_path_factory.mktemp("scored") / "store"
+    return store, run(archive, store)
+
+
+@pytest.fixture
+def copied(scored: tuple[Path, Outcome], archive: Path, tmp_path: Path) -> tuple[Path, Path]:
+    """A scored store and its archive, to change at will; the copy counts as the same place."""
+    shutil.copytree(scored[0], tmp_path / "store")
+    return archive, tmp_path / "store"
+
+
+def tables(store: Path) -> dict[str, pa.Table]:
+    root = Store.open(str(store), create=False)
+    return {name: table_rows(root.root, root.latest(), name) for name in TABLES}
+
+
+def same_rows(left: Path, right: Path) -> None:
+    first, second = tables(left), tables(right)
+    for name in TABLES:
+        columns = [c for c in first[name].column_names if c not in CIRCUMSTANCE]
+        if name == "segments":
+            columns = [c for c in columns if not c.endswith("_seconds")]
+        assert first[name].select(columns).equals(second[name].select(columns)), name
+
+
+def test_a_broken_file_costs_itself_alone(scored: tuple[Path, Outcome]) -> None:
+    store, outcome = scored
+    assert outcome.exit_code == 3
+    assert outcome.record.state is State.PUBLISHED
+    assert outcome.record.counts["skipped: not a video by name"] == 1
+    videos = {Path(v["uri"]).name: v for v in tables(store)["videos"].to_pylist()}
+    assert videos["letter.mp4"]["reason"] == "no_video"
+    for name in ("slow.mp4", "fast.mp4"):
+        assert videos[name]["status"] == "ok"
+        assert videos[name]["seconds_scored"] == pytest.approx(5)
+
+
+def test_every_sampled_frame_has_its_face_in_one_track(scored: tuple[Path, Outcome]) -> None:
+    rows = tables(scored[0])
+    assert len(rows["faces"]) == len(rows["scores"]) == 2 * 20
+    assert rows["tracks"]["faces"].to_pylist() == [20, 20]
+    assert not list((scored[0] / "staging").rglob("*.parquet"))
+
+
+def test_a_second_call_scores_nothing_and_other_pools_neither(
+    scored: tuple[Path, Outcome], archive: Path
+) -> None:
+    outcome = run(archive, scored[0], embed={"actors": 2})
+    assert outcome.record.state is State.NOTHING_NEW
+    assert outcome.exit_code == 0
+    assert Store.open(str(scored[0]), create=False).latest().seq == 1
+
+
+def test_cutting_never_shows(scored: tuple[Path, Outcome], archive: Path, tmp_path: Path) -> None:
+    run(archive, tmp_path / "store", plan={"segment_seconds": 3600})
+    assert len(tables(tmp_path / "store")["segments"]) == 2
+    first, second = tables(scored[0]), tables(tmp_path / "store")
+    for name in ("faces", "tracks", "scores", "track_scores"):
+        # keys differ between stores: compare what they key, in their order
+        columns = [
+            c for c in first[name].column_names if not c.endswith("_id") and c != "score_hash"
+        ]
+        order = [("size_px", "ascending")] if name == "faces" else None
+        left, right = first[name], second[name]
+        if order:
+            left, right = left.sort_by(order), right.sort_by(order)
+        key = [c for c in columns if left[c].type == pa.float32()]
+        left, right = (
+            table.select(columns).sort_by([(c, "ascending") for c in key])
+            for table in (left, right)
+        )
+        assert left.equals(right), name
+
+
+def test_changed_bytes_are_scored_alone_and_replace_the_old_rows(
+    scored: tuple[Path, Outcome], archive: Path, tmp_path: Path
+) -> None:
+    mine = tmp_path / "archive"
+    shutil.copytree(archive, mine)
+    store = tmp_path / "store"
+    run(mine, store)
+    before = tables(store)["videos"].to_pylist()
+    write_video(mine / "fast.mp4", frames(24, 2), fps=8)
+    outcome = run(mine, store)
+    assert outcome.record.counts["videos"] == 1
+    rows = tables(store)
+    assert len(rows["videos"]) == 3
+    changed = [v["video_id"] for v in rows["videos"].to_pylist() if v not in before]
+    assert len(changed) == 1
+    for name in TABLES:
+        assert set(rows[name]["video_id"].to_pylist()) <= {
+            v["video_id"] for v in rows["videos"].to_pylist()
+        }
+    mask = pc.equal(rows["faces"]["video_id"], changed[0])
+    assert rows["faces"].filter(mask).num_rows == 12
+
+
+def test_a_changed_method_replaces_its_scores_and_nothing_else(
+    copied: tuple[Path, Path],
+) -> None:
+    archive, store = copied
+    before, snapshot = tables(store), Store.open(str(store), create=False).latest()
+    outcome = run(archive, store, score={"zero_shot": {"temperature": 3.0}})
+    assert outcome.record.state is State.PUBLISHED
+    after, later = tables(store), Store.open(str(store), create=False).latest()
+    for name in ("faces", "tracks", "segments"):
+        assert later.of(name) == snapshot.of(name)
+    assert after["scores"]["face_id"].equals(before["scores"]["face_id"])
+    assert set(after["scores"]["score_hash"].to_pylist()).isdisjoint(
+        before["scores"]["score_hash"].to_pylist()
+    )
+    assert len(after["videos"]) == len(before["videos"])
+
+
+def test_too_much_quarantined_publishes_nothing(archive: Path, tmp_path: Path) -> None:
+    with pytest.raises(AuditFailed, match=r"run.max_quarantined allows 5.0%") as caught:
+        run(archive, tmp_path / "store", run={"max_quarantined": 0.05})
+    assert caught.value.exit_code == 4
+    store = Store.open(str(tmp_path / "store"), create=False)
+    assert store.latest().seq == 0
+    assert [r.state for r in runs.list_runs(store.root)] == [State.OVER_BUDGET]
+    outcome = publish_staged(
+        str(tmp_path / "store"), None, ["run.max_quarantined=1"], Console(quiet=True)
+    )
+    assert outcome.exit_code == 3
+    assert len(tables(tmp_path / "store")["faces"]) == 40
+
+
+def waiting_store(folder: Path, staged: pa.Table) -> Store:
+    """A store with a run that has everything staged and nothing published."""
+    store = Store.open(str(folder), create=True)
+    record = RunRecord(
+        run_id="20260101T000000000Z-aaaaaa",
+        started=store_time(),
+        config_yaml="tracking: {enabled: false}",
+        planned_seconds=100,
+    )
+    videos = []
+    for row in store_tables()["videos"].to_pylist():
+        segments = [s for s in staged.to_pylist() if s["video_id"] == row["video_id"]]
+        videos.append(Video({**row, "reason": None}, FULL, ["zero_shot"], segments))
+    runs.save_plan(store.root, record.run_id, plan_table(videos))
+    runs.save(store.root, record)
+    staging.write_segments(staged, store.root, record.run_id)
+    return store
+
+
+def store_time() -> Any:
+    from datetime import UTC, datetime
+
+    return datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def test_a_planted_nan_publishes_nothing_and_a_repair_publishes_all(tmp_path: Path) -> None:
+    good = staged_rows()
+    rows = good.to_pylist()
+    rows[0]["scores"][0]["anger"] = float("nan")
+    store = waiting_store(tmp_path / "store", pa.Table.from_pylist(rows, good.schema))
+    with pytest.raises(AuditFailed, match="audit failed: scores") as caught:
+        publish_staged(store.root.url, None, [], Console(quiet=True))
+    assert caught.value.exit_code == 4
+    assert store.latest().seq == 0
+    assert not list((tmp_path / "store" / "tables").rglob("*.parquet"))
+    record = runs.list_runs(store.root)[0]
+    assert record.state is State.AUDIT_FAILED
+    assert any(not result.success for result in record.audit)
+
+    staging.write_segments(good, store.root, record.run_id)
+    outcome = publish_staged(store.root.url, None, [], Console(quiet=True))
+    assert outcome.exit_code == 0
+    assert len(tables(tmp_path / "store")["scores"]) == len(store_tables()["scores"])
+
+
+def test_publishing_a_run_with_segments_to_score_says_how_to_go_on(tmp_path: Path) -> None:
+    store = waiting_store(tmp_path / "store", staged_rows())
+    record = runs.list_runs(store.root)[0]
+    some = sorted(staging.staged_segments(store.root, record.run_id))[:1]
+    staging.discard(store.root, record.run_id, some)
+    with pytest.raises(Resumable, match="1 segments to score yet"):
+        publish_staged(store.root.url, None, [], Console(quiet=True))
+
+
+def test_a_killed_driver_is_gone_on_with_and_nothing_differs(
+    scored: tuple[Path, Outcome], archive: Path, tmp_path: Path
+) -> None:
+    """SIGKILL as soon as a segment is staged; then the same command again."""
+    store = tmp_path / "store"
+    store.mkdir()
+    shutil.copy(scored[0] / "key", store / "key")  # equal keys, equal ids
+    job = tmp_path / "job.yaml"
+    job.write_text(config(archive, store).model_dump_json())
+    command = [sys.executable, "-m", "pipelines.cli", "score", "-c", str(job)]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    driver = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 150
+    while not list(store.glob("staging/*/*.parquet")):
+        assert driver.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    driver.send_signal(signal.SIGKILL)
+    driver.wait()
+    done = len(list(store.glob("staging/*/*.parquet")))
+    assert Store.open(str(store), create=False).latest().seq == 0
+    outcome = run(archive, store)
+    assert outcome.exit_code == 3
+    assert len(runs.list_runs(Store.open(str(store), create=False).root)) == 1
+    assert 1 <= done < 6
+    same_rows(scored[0], store)
