@@ -37,11 +37,14 @@ def write_video(
     """
     path = Path(path)
     rate = Fraction(fps)
+    options = dict(options or {})
+    if codec == "libx265":
+        options["x265-params"] = "log-level=none:" + options.get("x265-params", "")
     tick = Fraction(1, 1000) if pts is not None else 1 / rate
     with av.open(str(path), "w", format=container, options=container_options or {}) as out:
         pictures = iter(frames)
         first = next(pictures)
-        stream = cast(VideoStream, out.add_stream(codec, rate=rate, options=options or {}))
+        stream = cast(VideoStream, out.add_stream(codec, rate=rate, options=options))
         stream.height, stream.width = first.shape[:2]
         stream.pix_fmt = "yuv444p" if first.shape[0] % 2 or first.shape[1] % 2 else "yuv420p"
         stream.codec_context.time_base = tick
@@ -108,8 +111,9 @@ def counting(count: int, width: int = 160, height: int = 120) -> list[Image]:
     for i in range(count):
         shown = texture[:, i : i + width // 8 + 2].repeat(8, axis=0).repeat(8, axis=1)
         frame = np.ascontiguousarray(shown[:height, :width])
+        cell = width // 10
         for bit in range(8):
-            frame[0:16, bit * 16 : bit * 16 + 16] = 255 if i >> bit & 1 else 0
+            frame[0:cell, bit * cell : bit * cell + cell] = 255 if i >> bit & 1 else 0
         frames.append(frame)
     return frames
 

@@ -31,7 +31,9 @@ def row(tmp_path: Path) -> pa.Table:
 
 
 def isolated(operator: type, *args: object, **limits: float) -> Isolated:
-    return Isolated(chains.steps(operator, *args), ROWS, open_source, empty_values, Limits(**limits))
+    return Isolated(
+        chains.steps(operator, *args), ROWS, open_source, empty_values, Limits(**limits)
+    )
 
 
 def said(operator: type, row: pa.Table, *args: object) -> str:

@@ -64,7 +64,7 @@ def test_a_writer_that_slept_is_told_and_tries_again(root: Root) -> None:
 def test_many_threads_lose_nothing_and_a_reader_sees_whole_states(tmp_path: Path) -> None:
     root = Root(str(tmp_path))
     names = [[f"{writer}-{number}" for number in range(8)] for writer in range(6)]
-    writers = [threading.Thread(target=add_files, args=(root, some)) for some in names]
+    writers = [threading.Thread(target=add_files, args=(root, some), daemon=True) for some in names]
     seen: list[Snapshot] = []
     for writer in writers:
         writer.start()
@@ -81,7 +81,7 @@ def test_many_processes_lose_nothing(tmp_path: Path) -> None:
     root = Root(str(tmp_path))
     names = [[f"{writer}-{number}" for number in range(10)] for writer in range(3)]
     context = multiprocessing.get_context("forkserver")
-    writers = [context.Process(target=add_files, args=(root, some)) for some in names]
+    writers = [context.Process(target=add_files, args=(root, some), daemon=True) for some in names]
     for writer in writers:
         writer.start()
     for writer in writers:

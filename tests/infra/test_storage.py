@@ -74,7 +74,7 @@ def test_temporary_files_are_never_listed_nor_left(tmp_path: Path) -> None:
         while not stop.is_set():
             seen.update(rel for rel, _ in root.list("a"))
 
-    watcher = threading.Thread(target=watch)
+    watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
     for number in range(100):
         root.write(f"a/{number % 3}", b"x" * 1000)
@@ -95,7 +95,7 @@ def test_a_reader_sees_the_whole_old_or_the_whole_new(tmp_path: Path) -> None:
             for letter in (b"b", b"c"):
                 root.write("file", letter * 100_000)
 
-    writer = threading.Thread(target=write)
+    writer = threading.Thread(target=write, daemon=True)
     writer.start()
     states = [root.read_bytes("file") for _ in range(300)]
     stop.set()
