@@ -12,6 +12,7 @@ import ray
 from ray.data import DataContext
 
 from infra.errors import ConfigurationError, Resumable
+from infra.offline import SWITCHES
 from schemas.config import Config
 
 RAM_DISK = Path("/dev/shm")
@@ -42,8 +43,14 @@ def cluster(cfg: Config) -> Iterator[None]:
 
 def _start(cfg: Config, spill: str | None) -> None:
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
-    common = {"logging_level": logging.ERROR, "log_to_driver": False}
+    common = {
+        "logging_level": logging.ERROR,
+        "log_to_driver": False,
+        "runtime_env": {"env_vars": SWITCHES},
+    }
     if cfg.cluster.address == "local":
+        # Ray's C++ warns of every actor pool that its arguments lie in the object store.
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
         ray.init(
             address="local",
             num_cpus=cfg.cluster.num_cpus or max(2, os.cpu_count() or 2),

@@ -29,6 +29,9 @@ def fence(parent: int) -> None:
 
 if __name__ == "__main__":
     fence(int(sys.argv[2]))
+    from infra.offline import disable_telemetry
+
+    disable_telemetry()
     from infra.child import serve
 
     serve(int(sys.argv[1]))

@@ -56,8 +56,8 @@ def latest(root: Root, known: int = 0) -> Snapshot:
 def commit(root: Root, change: Callable[[Snapshot], Snapshot]) -> Snapshot:
     """Replace the state by `change` of it, again and again until nobody came between.
 
-    `change` must be free of side effects; its result's `seq` is set here. A result equal to what
-    it was given commits nothing.
+    `change` may be called several times, and may write files that nothing lists yet. Its result's
+    `seq` is set here. A result equal to what it was given commits nothing.
     """
     current = latest(root)
     while True:

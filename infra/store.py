@@ -4,14 +4,11 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import pyarrow as pa
-
 from infra import snapshots
 from infra.errors import StoreError
 from infra.identity import KEY_FILE, Identity, new_store_key, store_key
 from infra.snapshots import Snapshot
 from infra.storage import Root
-from infra.tables import read_small_table, write_small_table
 from schemas.tables import SCHEMA_VERSION
 
 MARK = "store.json"
@@ -56,14 +53,6 @@ class Store:
     def commit(self, change: Callable[[Snapshot], Snapshot]) -> Snapshot:
         """Replace the state of the tables: see `snapshots.commit`."""
         return snapshots.commit(self.root, change)
-
-    def read_table(self, rel: str) -> pa.Table | None:
-        """A small table kept beside the published ones; None if there is none."""
-        return read_small_table(self.root, rel)
-
-    def write_table(self, rel: str, rows: pa.Table) -> None:
-        """Keep a small table beside the published ones, replacing one of that name."""
-        write_small_table(self.root, rel, rows)
 
 
 def readable(url: str) -> Root:

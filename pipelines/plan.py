@@ -41,10 +41,10 @@ class Video:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run will do; `covered` videos have nothing to do."""
+    """What a run will do; `covered` names the videos that have nothing left to do."""
 
     videos: list[Video]
-    covered: int = 0
+    covered: frozenset[str] = frozenset()
     skipped: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -72,12 +72,13 @@ def make_plan(
     published = {
         row["video_id"]: row for row in table_rows(store.root, store.latest(), "videos").to_pylist()
     }
-    videos, covered = [], 0
+    videos, covered = [], set()
     for row in probed:
-        video = plan_video(row, settings, published.get(row["video_id"]), retry)
-        videos += [video] if video else []
-        covered += video is None
-    return Plan(videos, covered, Counter(skipped))
+        if video := plan_video(row, settings, published.get(row["video_id"]), retry):
+            videos.append(video)
+        else:
+            covered.add(row["video_id"])
+    return Plan(videos, frozenset(covered), Counter(skipped))
 
 
 def probe_sources(sources: pa.Table, cfg: Config, store: Store) -> list[dict[str, Any]]:

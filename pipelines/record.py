@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from infra import runs, staging
-from infra.errors import AuditFailed
+from infra.errors import AuditFailed, StoreError
 from infra.runs import RunRecord, Stage, State
 from infra.store import Store
 from pipelines.configuration import to_yaml
-from pipelines.plan import Plan, plan_table, video_seconds
+from pipelines.plan import Plan, plan_table, plan_videos, video_seconds
 from pipelines.settings import Settings
 from schemas.config import Config
 from schemas.reasons import Status
@@ -43,13 +43,9 @@ def begin_run(cfg: Config, settings: Settings, store: Store, plan: Plan, retry: 
     """A new run, or the last unfinished one that would write the same rows."""
     hashes = {"run": settings.run_hash, "extract": settings.extract_hash}
     hashes |= {f"score.{item.spec.name}": item.score_hash for item in settings.chosen}
-    older = [
-        record
-        for record in runs.list_runs(store.root)
-        if record.state in UNFINISHED and record.hashes.get("run") == settings.run_hash
-    ]
-    if older and plan.videos:
-        run_id, started = older[-1].run_id, older[-1].started
+    older = _unfinished(settings, store, plan)
+    if older:
+        run_id, started = older.run_id, older.started
         if retry:
             forget_quarantined(store, run_id)
     else:
@@ -70,6 +66,34 @@ def begin_run(cfg: Config, settings: Settings, store: Store, plan: Plan, retry: 
     return record
 
 
+def _unfinished(settings: Settings, store: Store, plan: Plan) -> RunRecord | None:
+    """The last run that was to write the same rows of some of these videos.
+
+    One whose videos are all published was killed before it could say so: it is ended here.
+    """
+    wanted = {video.video_id for video in plan.videos}
+    found = None
+    for record in runs.list_runs(store.root):
+        if record.state not in UNFINISHED or record.hashes.get("run") != settings.run_hash:
+            continue
+        theirs = _planned(store, record)
+        if theirs & wanted:
+            found = record
+        elif theirs <= plan.covered:
+            staging.discard(store.root, record.run_id)
+            runs.discard_plan(store.root, record.run_id)
+            end_run(store, record, State.PUBLISHED, "published")
+    return found
+
+
+def _planned(store: Store, record: RunRecord) -> set[str]:
+    try:
+        kept = runs.load_plan(store.root, record.run_id)
+    except StoreError:  # killed while it forgot its plan, after it had published
+        return set()
+    return {video.video_id for video in plan_videos(kept)}
+
+
 def forget_quarantined(store: Store, run_id: str) -> None:
     done = staging.staged_segments(store.root, run_id)
     rows = staging.read_staged(store.root, run_id, done, ["segment_id", "status"])
@@ -84,7 +108,7 @@ def counted(record: RunRecord, plan: Plan, written: pa.Table) -> RunRecord:
     usual = video_seconds(plan.videos)
     counts = Counter(
         videos=len(plan.videos),
-        videos_covered=plan.covered,
+        videos_covered=len(plan.covered),
         segments=len(rows),
         frames=sum(row["frames_sampled"] for row in rows),
         faces=sum(row["faces_found"] for row in rows),

@@ -11,6 +11,7 @@ from ray.data import ActorPoolStrategy, Dataset
 from infra.child import Isolated, Limits, parent_file
 from infra.cluster import free_cpus, free_gpus
 from infra.errors import ConfigurationError
+from infra.offline import disable_telemetry
 from infra.sources import open_source
 from infra.staging import write_segments
 from infra.storage import Root
@@ -123,6 +124,7 @@ class Built:
     """A step as Ray Data wants it: built where it runs."""
 
     def __init__(self, step: Step) -> None:
+        disable_telemetry()
         self._operator = step.build()
 
     def __call__(self, batch: pa.Table) -> pa.Table:

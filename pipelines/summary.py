@@ -49,13 +49,14 @@ def print_outcome(outcome: Outcome, store: str, as_json: bool, console: Console)
     console.print(
         f"run {record.run_id}: {counts['videos']} videos, {clock(record.written_seconds)} of "
         f"{clock(record.planned_seconds)} scored, {counts['frames']} frames, "
-        f"{counts['faces']} faces"
+        f"{counts['faces']} faces",
+        soft_wrap=True,
     )
     speeds = ", ".join(
         f"{name} {stage.rows_per_second:,.0f} {'frames' if name == 'extract' else 'faces'}/s"
         for name, stage in record.stages.items()
     )
-    console.print(f"speed of each stage: {speeds}")
+    console.print(f"speed of each stage: {speeds}", soft_wrap=True)
     _print_broken(record, store, console)
 
 

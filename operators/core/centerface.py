@@ -95,7 +95,7 @@ class OnnxRuntimeBackend:
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
-        model = free_shapes(weights.read_bytes())
+        model = free_shapes(weights.read_bytes(), (INPUT, *OUTPUTS))
         session = ort.InferenceSession(model, options, providers=[provider])
         if provider not in session.get_providers():
             raise RuntimeError(f"ONNX Runtime could not start {provider}: use device cpu")

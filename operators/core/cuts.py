@@ -70,7 +70,10 @@ def _lost(source: Luma, target: Luma) -> tuple[float, float]:
     chosen = blocks[textured]
     if not len(chosen):
         return 0.0, 0.0
-    likeness = np.where(in_reach[textured], source_units[chosen] @ target_units.T, -1)
+    # OpenCV's product, not NumPy's: this is too small for the threads that a BLAS would wake.
+    nothing = np.empty(0, np.float32)
+    cosines = cv2.gemm(source_units[chosen], target_units, 1, nothing, 0, flags=cv2.GEMM_2_T)
+    likeness = np.where(in_reach[textured], cosines, -1)
     weight = np.minimum(contrast[chosen], FULL_CONTRAST)
     lost = weight * (1 - np.clip(likeness.max(axis=1), 0, 1))
     return float(lost.sum()), float(weight.sum())

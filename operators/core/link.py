@@ -24,6 +24,8 @@ MARGIN_SIZES, MARGIN_SIZES_PER_SECOND = 0.25, 0.1
 SCORE_WEIGHT = 0.1
 #: Time over which velocity is averaged, and in which an unseen face is taken to slow down.
 VELOCITY_SECONDS, COAST_SECONDS = 0.2, 1.0
+#: Two faces cannot meet and turn back in less: if they were one for no longer, they passed.
+TURN_SECONDS = 0.25
 #: Cost of a pair outside the gate.
 FORBIDDEN = 1e6
 
@@ -32,8 +34,8 @@ FORBIDDEN = 1e6
 class _Track:
     """A live track: what the next box is compared with.
 
-    rivals: set on a track that holds faces which two others claim. owner: of these, the one that
-    was seen last before, if it was seen alone.
+    rivals: set on a track that holds faces which two others claim, since `since`. owner: of these,
+    the one that was seen last before, if it was seen alone.
     """
 
     label: int
@@ -41,6 +43,7 @@ class _Track:
     center: NDArray[np.float64]
     size: float
     velocity: NDArray[np.float64]
+    since: float = 0.0
     rivals: tuple["_Track", ...] = ()
     owner: "_Track | None" = None
 
@@ -101,7 +104,7 @@ class _Linker:
         if not len(xyxy):
             return labels
         # The order in which boxes come must not decide anything.
-        order = np.lexsort(xyxy.T[::-1])
+        order = np.lexsort((-scores, *xyxy.T[::-1]))
         found = [_face(seconds, box) for box in xyxy[order]]
         weights = SCORE_WEIGHT * (1 - scores[order])
         plain = [t for t in self._live if not t.rivals]
@@ -120,6 +123,7 @@ class _Linker:
                 track.label, self._next = self._next, self._next + 1
                 if i in claims:
                     track.rivals, track.owner = claims[i], _seen_alone(claims[i])
+                    track.since = seconds
                 self._live.append(track)
             else:
                 track.update(seconds, face.center, face.size)
@@ -169,9 +173,9 @@ def _resolve(
 ) -> list[_Track]:
     """Tracks that are over because a claimed face can, or never will, be told whose it was.
 
-    The face that carries on from the claimed ones must be the owner's: if it is another's, the two
-    either passed or turned back while they were one, and motion cannot say which. Their pairs are
-    undone.
+    The face that carries on from the claimed ones must be the owner's: if it is another's, or there
+    is no owner, the two either passed or turned back while they were one, and motion cannot say
+    which. Their pairs are undone.
     """
     over: list[_Track] = []
     costs = _costs(held, found, seconds)
@@ -181,7 +185,8 @@ def _resolve(
             continue
         over.append(track)
         heir = pairs.get(nearest)
-        if heir not in track.rivals or (track.owner is not None and heir is not track.owner):
+        brief = track.owner is None and track.seconds - track.since <= TURN_SECONDS
+        if heir not in track.rivals or not (brief or heir is track.owner):
             over += track.rivals
             for j in [j for j, t in pairs.items() if t in track.rivals]:
                 del pairs[j]

@@ -3,41 +3,47 @@
 ONNX Runtime refuses inputs of another shape than declared; CenterFace's file declares a small one.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
+from functools import partial
 
 #: Field numbers of onnx.proto, from the file down to a dimension.
-GRAPH, GRAPH_INPUT, GRAPH_OUTPUT, VALUE_TYPE, TENSOR_TYPE, TENSOR_SHAPE, DIM = 7, 11, 12, 2, 1, 2, 1
-DIM_VALUE, DIM_PARAM = 1, 2
+GRAPH, GRAPH_INPUT, GRAPH_OUTPUT, VALUE_NAME, VALUE_TYPE = 7, 11, 12, 1, 2
+TENSOR_TYPE, TENSOR_SHAPE, DIM, DIM_PARAM = 1, 2, 1, 2
 LENGTH_DELIMITED = 2
 
 
-def free_shapes(model: bytes) -> bytes:
-    """The same model, whose inputs and outputs take any batch size, height and width.
+def free_shapes(model: bytes, names: Collection[str]) -> bytes:
+    """The same model, in which the named inputs and outputs take any batch, height and width.
 
-    Dimension 1, the channels, stays as it is.
+    Dimension 1, the channels, stays as it is. Old files list their weights as inputs too: these
+    are not to be named.
     """
-    return _rewrite(model, (GRAPH,), _free_graph)
+    wanted = {name.encode() for name in names}
+    return _rewrite(model, (GRAPH,), lambda graph: _free_graph(graph, wanted))
 
 
-def _free_graph(graph: bytes) -> bytes:
-    for end in (GRAPH_INPUT, GRAPH_OUTPUT):
-        path = (end, VALUE_TYPE, TENSOR_TYPE, TENSOR_SHAPE)
-        graph = _rewrite(graph, path, lambda shape, end=end: _free_dims(shape, end))
+def _free_graph(graph: bytes, wanted: set[bytes]) -> bytes:
+    for end, side in ((GRAPH_INPUT, "in"), (GRAPH_OUTPUT, "out")):
+        graph = _rewrite(graph, (end,), partial(_free_value, side=side, wanted=wanted))
     return graph
 
 
-def _free_dims(shape: bytes, end: int) -> bytes:
+def _free_value(value: bytes, side: str, wanted: set[bytes]) -> bytes:
+    name = next((payload for number, _, _, payload in _fields(value) if number == VALUE_NAME), b"")
+    if name not in wanted:
+        return value
+    return _rewrite(value, (VALUE_TYPE, TENSOR_TYPE, TENSOR_SHAPE), partial(_free_dims, side=side))
+
+
+def _free_dims(shape: bytes, side: str) -> bytes:
     out = bytearray()
-    for axis, (number, wire, _, payload) in enumerate(_fields(shape)):
-        if number == DIM and axis != 1:
-            side = "in" if end == GRAPH_INPUT else "out"
-            name = "batch" if axis == 0 else f"{side}{axis}"
-            payload = _record(DIM_PARAM, name.encode())
-        out += _record(number, payload) if wire == LENGTH_DELIMITED else payload
+    for axis, (number, _, raw, _) in enumerate(_fields(shape)):
+        free = _record(DIM_PARAM, b"batch" if axis == 0 else f"{side}{axis}".encode())
+        out += raw if number != DIM or axis == 1 else _record(DIM, free)
     return bytes(out)
 
 
-def _rewrite(message: bytes, path: tuple[int, ...], change) -> bytes:
+def _rewrite(message: bytes, path: tuple[int, ...], change: Callable[[bytes], bytes]) -> bytes:
     if not path:
         return change(message)
     out = bytearray()

@@ -35,19 +35,19 @@ class Recipe:
     epochs: int = 30
     batch_size: int = 128
     learning_rate: float = 3e-3
-    text_learning_rate: float = 2e-4
+    text_learning_rate: float = 5e-4
     weight_decay: float = 0.05
     warmup: float = 0.15
     augmentation: float = 0.8
     small_px: int = 32
-    small_until: float = 0.35
+    small_until: float = 0.45
     label_smoothing: float = 0.1
     text_to_image: float = 0.1
     wordings_per_step: int = 2
     text_steps: int = 300
     unknown_word_share: float = 0.08
-    memory_weight: float = 0.4
-    memory_from: float = 0.35
+    memory_weight: float = 0.3
+    memory_from: float = 0.6
     memory_decay: float = 0.7
     ema_decay: float = 0.998
     seed: int = 0
@@ -257,12 +257,13 @@ class ContrastiveTrainer:
         """No weight decay on vectors; the text tower learns more slowly."""
         groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
         for name, parameter in self.model.named_parameters():
-            key = (name.startswith("visual."), parameter.ndim > 1 and "embedding" not in name)
+            fast = name.startswith("visual.") or name == "logit_scale"
+            key = (fast, parameter.ndim > 1 and "embedding" not in name)
             groups.setdefault(key, []).append(parameter)
         rates = {True: self.recipe.learning_rate, False: self.recipe.text_learning_rate}
         return [
-            {"params": members, "lr": rates[visual]} | ({} if decays else {"weight_decay": 0.0})
-            for (visual, decays), members in groups.items()
+            {"params": members, "lr": rates[fast]} | ({} if decays else {"weight_decay": 0.0})
+            for (fast, decays), members in groups.items()
         ]
 
     def state(self) -> dict[str, Any]:

@@ -113,7 +113,9 @@ def augment(
         x, _affine_grid(len(x), size_px, strength, rng), padding_mode="border", align_corners=False
     )
     x = _light(x, strength, rng)
-    x = x + torch.randn(x.shape, generator=rng) * _uniform((len(x), 1, 1, 1), 0, 0.03 * strength, rng)
+    x = x + torch.randn(x.shape, generator=rng) * _uniform(
+        (len(x), 1, 1, 1), 0, 0.03 * strength, rng
+    )
     return _erase(x, 0.5 * strength, rng).clamp_(0, 1).squeeze(1)
 
 

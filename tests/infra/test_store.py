@@ -3,7 +3,6 @@ import pickle
 import stat
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
 
 from infra.errors import ConfigurationError, StoreError
@@ -124,11 +123,3 @@ def test_ids_differ_by_key_place_size_and_content() -> None:
     }
     assert len(ids) == 9
     assert all(len(name) == 24 and int(name, 16) >= 0 for name in ids)
-
-
-def test_small_tables_beside_the_published_ones(tmp_path: Path) -> None:
-    store = Store.open(str(tmp_path / "s"), create=True)
-    rows = pa.table({"a": [1, 2]})
-    assert store.read_table("probes.parquet") is None
-    store.write_table("probes.parquet", rows)
-    assert store.read_table("probes.parquet") == rows

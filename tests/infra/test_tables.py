@@ -9,7 +9,13 @@ import pytest
 
 from infra.snapshots import Snapshot
 from infra.storage import Root
-from infra.tables import rewrite_without, table_rows, write_part
+from infra.tables import (
+    read_small_table,
+    rewrite_without,
+    table_rows,
+    write_part,
+    write_small_table,
+)
 from schemas.tables import SORT_KEYS, TABLES
 from tests.infra.places import places
 from tests.rows import store_tables, video_ids
@@ -34,6 +40,7 @@ def shuffled(rows: pa.Table) -> pa.Table:
 @pytest.mark.parametrize("table", TABLES)
 def test_a_file_says_what_it_holds(root: Root, table: str) -> None:
     rows = store_tables(methods=METHODS)[table]
+    rows = rows.cast(pa.schema([(field.name, field.type) for field in TABLES[table]]))
     [file] = write_part(root, table, rows, "p", FOOTER)
     found = parquet(root, file.path)
     for field in TABLES[table]:
@@ -144,17 +151,11 @@ def test_an_untouched_file_is_not_even_read(root: Root) -> None:
 
 def test_rows_by_video_and_column(tmp_path: Path) -> None:
     root = Root(places(tmp_path)["bucket"])
-    tables = store_tables(videos=3)
+    scores = store_tables(videos=3)["scores"]
+    first = pc.field("video_id") == video_ids(3)[0]
     files = [
-        file
-        for number, video in enumerate(video_ids(3))
-        for file in write_part(
-            root,
-            "scores",
-            tables["scores"].filter(pc.field("video_id") == video),
-            f"p{number}",
-            FOOTER,
-        )
+        *write_part(root, "scores", scores.filter(first), "a", FOOTER),
+        *write_part(root, "scores", scores.filter(~first), "b", FOOTER),
     ]
     snapshot = Snapshot(files=tuple(files))
     wanted = video_ids(3)[1]
@@ -164,3 +165,12 @@ def test_rows_by_video_and_column(tmp_path: Path) -> None:
     assert found.num_rows == 10
     assert table_rows(root, snapshot, "scores", video_ids=[]).num_rows == 0
     assert table_rows(root, snapshot, "tracks").schema == TABLES["tracks"]
+
+
+def test_small_tables_beside_the_published_ones(root: Root) -> None:
+    rows = store_tables()["segments"]
+    assert read_small_table(root, "probes.parquet") is None
+    write_small_table(root, "probes.parquet", rows)
+    found = read_small_table(root, "probes.parquet")
+    assert found is not None
+    assert found.equals(rows, check_metadata=True)

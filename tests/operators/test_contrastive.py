@@ -57,13 +57,13 @@ def test_an_epoch_shows_every_face_and_rare_labels_more_often() -> None:
 
 def test_augmentation_varies_within_the_range_of_pixels() -> None:
     faces = torch.from_numpy(_faces(32))
-    out = augment(faces, 40, torch.Generator().manual_seed(0))
+    out = augment(faces, 40, 0.8, torch.Generator().manual_seed(0))
     assert out.shape == (32, 40, 40)
     assert out.min() >= 0
     assert out.max() <= 1
-    again = augment(faces, 40, torch.Generator().manual_seed(0))
+    again = augment(faces, 40, 0.8, torch.Generator().manual_seed(0))
     assert torch.equal(out, again)
-    assert not torch.equal(out, augment(faces, 40, torch.Generator().manual_seed(1)))
+    assert not torch.equal(out, augment(faces, 40, 0.8, torch.Generator().manual_seed(1)))
 
 
 def test_image_loss_is_least_at_the_target() -> None:
@@ -96,7 +96,7 @@ def test_faces_of_one_label_are_no_negatives_of_its_text() -> None:
 
 
 def _trainer(work: Path, epochs: int = 2) -> ContrastiveTrainer:
-    recipe = Recipe(epochs=epochs, batch_size=8, small_px=16)
+    recipe = Recipe(epochs=epochs, batch_size=8, small_px=16, text_steps=2, memory_from=0.5)
     return new_trainer(_faces(14), np.arange(14) % 7, recipe, work)
 
 

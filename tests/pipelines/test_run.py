@@ -153,6 +153,17 @@ def test_a_second_call_scores_nothing_and_other_pools_neither(
     assert Store.open(str(scored[0]), create=False).latest().seq == 1
 
 
+def test_a_run_killed_right_after_publishing_is_ended_by_the_next(
+    copied: tuple[Path, Path],
+) -> None:
+    archive, folder = copied
+    store = Store.open(str(folder), create=False)
+    record = runs.list_runs(store.root)[0]
+    runs.save(store.root, record.model_copy(update={"state": State.RUNNING}))
+    assert run(archive, folder).record.state is State.NOTHING_NEW
+    assert [r.state for r in runs.list_runs(store.root)] == [State.PUBLISHED]
+
+
 def test_cutting_never_shows(scored: tuple[Path, Outcome], archive: Path, tmp_path: Path) -> None:
     run(archive, tmp_path / "store", plan={"segment_seconds": 3600})
     assert len(tables(tmp_path / "store")["segments"]) == 2
