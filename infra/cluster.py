@@ -4,10 +4,14 @@ import contextlib
 import logging
 import os
 import shutil
+import signal
+import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import ray
 from ray.data import DataContext
 
@@ -16,6 +20,7 @@ from infra.offline import SWITCHES
 from schemas.config import Config
 
 RAM_DISK = Path("/dev/shm")
+SPILL = "mien"
 BLOCK_BYTES = 32 << 20
 
 
@@ -31,14 +36,46 @@ def cluster(cfg: Config) -> Iterator[None]:
         yield
         return
     spill = _spill_directory(cfg) if cfg.cluster.address == "local" else None
+    with _quiet_native_code():
+        try:
+            with _own_signals():
+                _start(cfg, spill)
+            _configure_data(cfg)
+            yield
+        finally:
+            ray.shutdown()
+            if spill:
+                shutil.rmtree(spill, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _quiet_native_code() -> Iterator[None]:
+    """Keep what Ray's C++ prints off the terminal: it stands in Ray's session logs too.
+
+    File descriptor 2 is closed to it; Python's own stderr goes on to where it went.
+    """
+    terminal, python_stderr = os.dup(2), sys.stderr
     try:
-        _start(cfg, spill)
-        _configure_data(cfg)
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        if python_stderr is sys.__stderr__:
+            sys.stderr = os.fdopen(os.dup(terminal), "w", buffering=1)
         yield
     finally:
-        ray.shutdown()
-        if spill:
-            shutil.rmtree(spill, ignore_errors=True)
+        sys.stderr.flush()
+        sys.stderr = python_stderr
+        os.dup2(terminal, 2)
+        os.close(terminal)
+
+
+@contextlib.contextmanager
+def _own_signals() -> Iterator[None]:
+    """Ray's start puts handlers of its own in place of ours, which end the process: undo that."""
+    ours = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    if threading.current_thread() is threading.main_thread():
+        for number, handler in ours.items():
+            signal.signal(number, handler)
 
 
 def _start(cfg: Config, spill: str | None) -> None:
@@ -49,8 +86,6 @@ def _start(cfg: Config, spill: str | None) -> None:
         "runtime_env": {"env_vars": SWITCHES},
     }
     if cfg.cluster.address == "local":
-        # Ray's C++ warns of every actor pool that its arguments lie in the object store.
-        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
         ray.init(
             address="local",
             num_cpus=cfg.cluster.num_cpus or max(2, os.cpu_count() or 2),
@@ -70,7 +105,10 @@ def _start(cfg: Config, spill: str | None) -> None:
 def _spill_directory(cfg: Config) -> str | None:
     """A private directory in memory: what Ray spills is crops, and they never touch a disk."""
     if RAM_DISK.is_dir() and os.access(RAM_DISK, os.W_OK):
-        return tempfile.mkdtemp(prefix="mien-", dir=RAM_DISK)
+        for left in RAM_DISK.glob(f"{SPILL}-*-*"):  # of runs that were killed
+            if not psutil.pid_exists(int(left.name.split("-")[1])):
+                shutil.rmtree(left, ignore_errors=True)
+        return tempfile.mkdtemp(prefix=f"{SPILL}-{os.getpid()}-", dir=RAM_DISK)
     if cfg.privacy.strict:
         raise ConfigurationError(
             f"{RAM_DISK} is not writable, so Ray would spill crops to a disk: mount a tmpfs "

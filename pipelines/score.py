@@ -219,13 +219,15 @@ def _artifacts(store: Store, record: RunRecord) -> dict[str, bytes]:
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """SIGTERM stops like Ctrl-C: what is staged stays, and the next start goes on."""
+    """SIGTERM and Ctrl-C stop the run: what is staged stays, and the next start goes on."""
 
     def stop(signum: int, frame: object) -> NoReturn:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, stop)
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, stop) for number in numbers}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number in numbers:
+            signal.signal(number, before[number])

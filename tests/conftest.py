@@ -33,7 +33,7 @@ def tiny_backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def ray_cluster() -> Iterator[None]:
+def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A local cluster with more logical than real CPUs, so that every pool fits."""
     import ray
 
@@ -42,7 +42,7 @@ def ray_cluster() -> Iterator[None]:
         num_cpus=4,
         include_dashboard=False,
         object_store_memory=256 << 20,
-        object_spilling_directory="/dev/shm/mien-tests",
+        object_spilling_directory=str(tmp_path_factory.mktemp("spill")),
         log_to_driver=False,
         logging_level="ERROR",
     )

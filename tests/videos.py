@@ -104,22 +104,29 @@ def paste(canvas: Image, picture: Image, left: float, top: float, height: int) -
 
 
 def counting(count: int, width: int = 160, height: int = 120) -> list[Image]:
-    """Frames that all differ: a drifting texture with the frame's number as a bar code."""
+    """Frames that all differ: a slowly drifting texture, and the frame's number in small bars.
+
+    The number is in Gray code, so that no two neighbours differ by more than one bar.
+    """
     rng = np.random.default_rng(7)
-    texture = rng.integers(0, 256, (height // 8 + 2, width // 8 + count + 2, 3), dtype=np.uint8)
+    cells = rng.integers(0, 256, (height // 8 + 1, (width + count) // 8 + 1, 3), dtype=np.uint8)
+    texture = cells.repeat(8, axis=0).repeat(8, axis=1)
     frames = []
     for i in range(count):
-        shown = texture[:, i : i + width // 8 + 2].repeat(8, axis=0).repeat(8, axis=1)
-        frame = np.ascontiguousarray(shown[:height, :width])
-        cell = width // 10
+        frame = np.ascontiguousarray(texture[:height, i : i + width])
         for bit in range(8):
-            frame[0:cell, bit * cell : bit * cell + cell] = 255 if i >> bit & 1 else 0
+            left = bit * (width // 10)
+            frame[: width // 20, left : left + width // 20] = 255 * ((i ^ i >> 1) >> bit & 1)
         frames.append(frame)
     return frames
 
 
 def number(image: Image) -> int:
-    """The frame's number, read back from a `counting` frame of any size that kept its aspect."""
-    cell = image.shape[1] / 10
-    centers = [(int(cell * 0.5), int(cell * (bit + 0.5))) for bit in range(8)]
-    return sum((int(image[y, x].mean()) > 127) << bit for bit, (y, x) in enumerate(centers))
+    """The number of a `counting` frame, read back at any size."""
+    cell = image.shape[1] / 20
+    row = int(cell / 2)
+    bars = [int(image[row, int(cell * (2 * bit + 0.5))].mean()) > 127 for bit in range(8)]
+    value = 0
+    for bar in reversed(bars):
+        value = value << 1 | (value & 1 ^ bar)
+    return value

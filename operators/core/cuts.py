@@ -33,6 +33,8 @@ BLANK_RANGE = 16
 #: A pixel differs if it lies this far outside the range of its neighbours in the other picture;
 #: if fewer than this share differ, nothing has changed and the blocks need not be compared.
 CHANGED_LUMA, CHANGED_SHARE = 12, 0.004
+#: OpenBLAS computes products of up to this many multiplications in the calling thread.
+SLICE_PRODUCTS = 1 << 18
 NEIGHBOURS = np.ones((5, 5), np.uint8)
 
 
@@ -70,13 +72,17 @@ def _lost(source: Luma, target: Luma) -> tuple[float, float]:
     chosen = blocks[textured]
     if not len(chosen):
         return 0.0, 0.0
-    # OpenCV's product, not NumPy's: this is too small for the threads that a BLAS would wake.
-    nothing = np.empty(0, np.float32)
-    cosines = cv2.gemm(source_units[chosen], target_units, 1, nothing, 0, flags=cv2.GEMM_2_T)
-    likeness = np.where(in_reach[textured], cosines, -1)
+    likeness = np.where(in_reach[textured], _products(source_units[chosen], target_units), -1)
     weight = np.minimum(contrast[chosen], FULL_CONTRAST)
     lost = weight * (1 - np.clip(likeness.max(axis=1), 0, 1))
     return float(lost.sum()), float(weight.sum())
+
+
+def _products(a: Floats, b: Floats) -> Floats:
+    """a @ b.T in slices so small that no BLAS wakes its threads, which cost more than they do."""
+    step = max(1, SLICE_PRODUCTS // a.size)
+    slices = [a @ b[start : start + step].T for start in range(0, len(b), step)]
+    return np.concatenate(slices, axis=1)
 
 
 def _patches(luma: Luma) -> tuple[Floats, Floats]:

@@ -111,13 +111,16 @@ def open_video(
     if not head:
         raise MediaError(Reason.EMPTY)
     file.seek(0)
+    # Decoders count whole blocks beyond the picture's edge: their limit is the looser one.
     options = {
         "format_whitelist": FORMATS,
         "protocol_whitelist": "none",
-        "max_pixels": str(max_frame_px),
+        "max_pixels": str(2 * max_frame_px),
     }
     try:
-        container = av.open(_Reads(file), "r", options=options, buffer_size=BUFFER_BYTES)
+        container = av.open(
+            _Reads(file), "r", options=options, buffer_size=BUFFER_BYTES, metadata_errors="replace"
+        )
     except FFmpegError:
         known = any(head[at : at + len(mark)] == mark for at, mark in MAGIC)
         raise MediaError(Reason.TRUNCATED if known else Reason.NO_VIDEO) from None
@@ -134,7 +137,7 @@ def open_video(
         if other is not stream:
             other.discard = Discard.all
     stream.thread_count = threads
-    decoder_options = {"max_pixels": str(max_frame_px)}
+    decoder_options = {"max_pixels": str(2 * max_frame_px)}
     if stream.codec_context.codec.canonical_name == "h264":
         # Without it the decoder guesses how far pictures are reordered, and the guess depends on
         # where decoding began.

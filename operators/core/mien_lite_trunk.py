@@ -18,15 +18,16 @@ IMAGE_SIZE_PX = 48
 class CentredResNet(ResNet):
     """A residual network that standardises its input, image by image, and its last features.
 
-    The first makes it blind to brightness and contrast. The second helps to train: features after a ReLU all lie in one narrow cone, where cosines say little and contrastive
-    training starts slowly.
+    The first makes it blind to brightness and contrast. The second helps to train: features
+    after a ReLU all lie in one narrow cone, where cosines say little and contrastive training
+    starts slowly.
     """
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self.maxpool = nn.Identity()
         self.standardise = nn.InstanceNorm2d(self.in_chans, eps=0.01)
-        self.centre = nn.BatchNorm2d(self.num_features, affine=False)
+        self.centre = nn.BatchNorm2d(int(self.num_features), affine=False)
 
     def forward_features(self, x: torch.Tensor) -> torch.Tensor:
         return self.centre(super().forward_features(self.standardise(x)))

@@ -139,8 +139,7 @@ def _compile_openvino(
 
     with torch.inference_mode(), warnings.catch_warnings():
         # the frontend traces: torch calls that deprecated, and shapes are meant to be constants
-        warnings.simplefilter("ignore", FutureWarning)
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        warnings.simplefilter("ignore")
         decoder = TorchScriptPythonDecoder(graph, example_input=(torch.zeros(shape).byte(),))
     frontend = FrontEndManager().load_by_framework("pytorch")
     model = frontend.convert(frontend.load(decoder))

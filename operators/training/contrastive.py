@@ -233,7 +233,7 @@ class ContrastiveTrainer:
         return float(loss.detach())
 
     def _draw_wordings(self, count: int) -> torch.Tensor:
-        """`count` wordings of every label, some words replaced by the unknown one: (count * L, C)."""
+        """`count` wordings a label, some words replaced by the unknown one: (count * L, C)."""
         draws = []
         for _ in range(count):
             for tokens in self.tokens:

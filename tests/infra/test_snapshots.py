@@ -77,6 +77,7 @@ def test_many_threads_lose_nothing_and_a_reader_sees_whole_states(tmp_path: Path
     assert [state.seq for state in seen] == sorted(state.seq for state in seen)
 
 
+@pytest.mark.slow
 def test_many_processes_lose_nothing(tmp_path: Path) -> None:
     root = Root(str(tmp_path))
     names = [[f"{writer}-{number}" for number in range(10)] for writer in range(3)]

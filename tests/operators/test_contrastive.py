@@ -153,7 +153,7 @@ def _parquet(path: Path, labels: list[str]) -> str:
 
 
 def test_bad_training_data_is_named_before_training(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="unknown labels.*bliss"):
+    with pytest.raises(ValueError, match=r"unknown labels.*bliss"):
         read_faces(_parquet(tmp_path / "a.parquet", ["anger", "bliss"]))
     pq.write_table(pa.table({"image": [b"no image"], "label": ["anger"]}), tmp_path / "b.parquet")
     with pytest.raises(ValueError, match="row 0 does not decode"):

@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+import secrets
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,10 +24,14 @@ from tests.rows import SPACING_SECONDS, store_tables, video_ids
 VIEWS = (*TABLES, "expression_seconds")
 
 
-@pytest.fixture(params=["folder", "bucket", "odd"])
+@pytest.fixture(params=["folder", "bucket", "odd folder", "odd bucket"])
 def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     monkeypatch.setenv("MIEN_KEY", KEY)
-    urls = {**places(tmp_path), "odd": str(tmp_path / "it's [a] *store?")}
+    urls = {
+        **places(tmp_path),
+        "odd folder": str(tmp_path / "it's [a] *store?"),
+        "odd bucket": f"memory://bucket/{secrets.token_hex(6)}/it's [a] store",
+    }
     return Store.open(urls[request.param], create=True)
 
 

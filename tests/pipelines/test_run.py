@@ -293,10 +293,11 @@ def test_publishing_a_run_with_segments_to_score_says_how_to_go_on(tmp_path: Pat
         publish_staged(store.root.url, None, [], Console(quiet=True))
 
 
-def test_a_killed_driver_is_gone_on_with_and_nothing_differs(
-    scored: tuple[Path, Outcome], archive: Path, tmp_path: Path
+@pytest.mark.parametrize(("stop", "code"), [(signal.SIGKILL, -9), (signal.SIGTERM, 6)])
+def test_a_stopped_driver_is_gone_on_with_and_nothing_differs(
+    scored: tuple[Path, Outcome], archive: Path, tmp_path: Path, stop: signal.Signals, code: int
 ) -> None:
-    """SIGKILL as soon as a segment is staged; then the same command again."""
+    """Stopped as soon as a segment is staged; then the same command again."""
     store = tmp_path / "store"
     store.mkdir()
     shutil.copy(scored[0] / "key", store / "key")  # equal keys, equal ids
@@ -310,8 +311,8 @@ def test_a_killed_driver_is_gone_on_with_and_nothing_differs(
         assert driver.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    driver.send_signal(signal.SIGKILL)
-    driver.wait()
+    driver.send_signal(stop)
+    assert driver.wait(timeout=60) == code
     done = len(list(store.glob("staging/*/*.parquet")))
     assert Store.open(str(store), create=False).latest().seq == 0
     outcome = run(archive, store)

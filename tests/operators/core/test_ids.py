@@ -1,7 +1,7 @@
 import itertools
 import re
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from operators.core.ids import face_id, segment_id, track_id
@@ -11,6 +11,7 @@ TICKS = st.integers(0, 10**12)
 PLACES = st.integers(0, 31)
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(st.lists(st.tuples(TICKS, PLACES), min_size=2, max_size=20, unique=True))
 def test_ids_sort_as_time_and_place_do(moments: list[tuple[int, int]]) -> None:
     for name in (face_id, track_id):
@@ -18,6 +19,7 @@ def test_ids_sort_as_time_and_place_do(moments: list[tuple[int, int]]) -> None:
         assert ids == sorted(set(ids))
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(st.lists(st.integers(0, 10**8), min_size=3, max_size=20, unique=True))
 def test_segments_sort_as_their_starts_do(milliseconds: list[int]) -> None:
     borders = [value / 1000 for value in sorted(milliseconds)]
