@@ -6,7 +6,6 @@ cannot depend on where the video was cut, and need no repair at the borders.
 
 import itertools
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 
 from operators.core.ids import face_id, track_id
 from operators.core.link import link
-from operators.core.operator import flatten
+from operators.core.operator import flatten, typed
 from operators.core.verdict import ALL_LABELS, verdict_columns
 from schemas.tables import FACE_MEASURES, FACES, SCORES, TABLES, TRACK_SCORES, TRACKS
 
@@ -188,11 +187,7 @@ def _track_scores(scores: pa.Table, linked: Linked, abstain_below: float) -> pa.
             **verdict_columns(means.astype(np.float32), abstain_below),
         }
         arrays = [
-            _cast(columns[name], TRACK_SCORES.field(name).type) for name in TRACK_SCORES.names
+            typed(columns[name], TRACK_SCORES.field(name).type) for name in TRACK_SCORES.names
         ]
         tables.append(pa.table(arrays, schema=TRACK_SCORES))
     return pa.concat_tables(tables) if tables else TABLES["track_scores"].empty_table()
-
-
-def _cast(values: Any, type: pa.DataType) -> pa.Array:
-    return (values if isinstance(values, pa.Array) else pa.array(values)).cast(type)

@@ -3,14 +3,13 @@
 import itertools
 import time
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from operators.backbone import load_backbone
 from operators.core.crops import flatten_crops
-from operators.core.operator import Ports, extend, flatten, fold
+from operators.core.operator import Ports, extend, flatten, fold, typed
 from operators.core.verdict import verdict_columns
 from operators.methods.registry import MethodSpec, Reads, method
 from schemas.config import Score as ScoreConfig
@@ -56,12 +55,12 @@ class Score:
         for item, entry, scorer in self._methods:
             faces = embeddings if entry.reads is Reads.EMBEDDINGS else crops
             columns = {
-                "face_index": face_index,
+                "face_index": face_index.astype(np.int32),
                 "method": [item.spec.name] * len(faces),
                 "score_hash": [item.score_hash] * len(faces),
                 **verdict_columns(scorer.score(faces), self._abstain_below),
             }
-            arrays = [_typed(columns[child.name], child.type) for child in SCORE.fields]
+            arrays = [typed(columns[child.name], child.type) for child in SCORE.fields]
             blocks.append(pa.StructArray.from_arrays(arrays, fields=SCORE.fields))
         share = counts / max(1, counts.sum()) * (time.perf_counter() - begin)
         return extend(
@@ -69,10 +68,6 @@ class Score:
             self._ports,
             {"scores": _interleave(offsets, blocks), _COST.name: share.astype(np.float32)},
         )
-
-
-def _typed(values: Any, type: pa.DataType) -> pa.Array:
-    return values.cast(type) if isinstance(values, pa.Array) else pa.array(values).cast(type)
 
 
 def _interleave(offsets: pa.Array, blocks: list[pa.Array]) -> pa.ListArray:

@@ -1,8 +1,7 @@
 """The arrows of the diagram. The only place that calls `map_batches`."""
 
-from collections.abc import Callable
+import math
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 import ray.data
@@ -28,6 +27,7 @@ from schemas.tables import PLANNED, SOURCE_FILES
 #: Shares of a CPU: the light stages wait most of the time, decoding never does.
 LIGHT = 0.125
 EMBED_CPUS = 0.25
+EXTRACT_A_WRITER = 16
 SEGMENTS_A_BATCH = 4  # the tower's batch is filled across segments
 
 
@@ -39,21 +39,23 @@ class Pools:
     extract_cpus: float
     embed: int
     embed_gpus: float
+    write: int
 
 
 def size_pools(cfg: Config) -> Pools:
     """Fill the cluster: every minimum pool fits at once, or this raises `ConfigurationError`."""
     cpus, gpus = free_cpus(), free_gpus()
     embed = max(1, int(gpus)) if cfg.embed.actors == "auto" else cfg.embed.actors
-    reserved = embed * EMBED_CPUS + 2 * LIGHT
     extract = max(1, int(cpus)) if cfg.extract.actors == "auto" else cfg.extract.actors
+    write = math.ceil(extract / EXTRACT_A_WRITER)
+    reserved = embed * EMBED_CPUS + LIGHT + write * LIGHT  # LIGHT for Score
     share = min(1.0, (cpus - reserved) / extract)
     if share < LIGHT:
         raise ConfigurationError(
             f"the cluster has {cpus:g} CPUs; {extract} extract and {embed} embed actors need at "
             f"least {reserved + extract * LIGHT:g}: lower extract.actors or embed.actors"
         )
-    return Pools(extract, share, embed, min(1.0, gpus / embed) if gpus else 0)
+    return Pools(extract, share, embed, min(1.0, gpus / embed) if gpus else 0, write)
 
 
 def isolated_steps(settings: Settings) -> tuple[Step, ...]:
@@ -103,7 +105,7 @@ def score_segments(segments: Dataset, settings: Settings, store: Root, run_id: s
     found = isolate(segments, isolated_steps(settings), PLANNED, settings.cfg, pools)
     for step in open_steps(settings):
         found = in_actors(found, step, pools)
-    return write(found, store, run_id)
+    return write(found, store, run_id, pools)
 
 
 def isolate(
@@ -144,12 +146,22 @@ def in_actors(rows: Dataset, step: Step, pools: Pools) -> Dataset:
     )
 
 
-def write(rows: Dataset, store: Root, run_id: str) -> Dataset:
-    task: Callable[..., Any] = write_segments
+class Write:
+    """Puts segments into staging. An actor: Ray starts a new process for every lonely task."""
+
+    def __init__(self, store: Root, run_id: str) -> None:
+        self._store, self._run_id = store, run_id
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        return write_segments(batch, self._store, self._run_id)
+
+
+def write(rows: Dataset, store: Root, run_id: str, pools: Pools) -> Dataset:
     return rows.map_batches(
-        task,
-        fn_args=(store, run_id),
+        Write,
+        fn_constructor_args=(store, run_id),
         batch_size=None,
         batch_format="pyarrow",
+        compute=ActorPoolStrategy(size=pools.write),
         num_cpus=LIGHT,
     )

@@ -83,7 +83,10 @@ def extend(batch: pa.Table, ports: Ports, columns: Mapping[str, Any]) -> pa.Tabl
         raise KeyError(f"declared and written columns differ: {surplus}")
     table = batch.drop_columns(list(ports.drops)) if ports.drops else batch
     for field in ports.writes:
-        table = table.append_column(field, _typed(columns[field.name], field.type, len(batch)))
+        values = columns[field.name]
+        if isinstance(values, str):  # one value for the whole batch
+            values = [values] * len(batch)
+        table = table.append_column(field, typed(values, field.type))
     return table
 
 
@@ -100,9 +103,8 @@ def _nothing(field: pa.Field) -> object:
     return "" if pa.types.is_string(field.type) else 0
 
 
-def _typed(values: Any, type: pa.DataType, rows: int) -> pa.ChunkedArray | pa.Array:
-    if isinstance(values, str):  # one value for the whole batch
-        values = [values] * rows
+def typed(values: Any, type: pa.DataType) -> pa.Array | pa.ChunkedArray:
+    """`values` (Arrow, NumPy or a list) as an Arrow array of `type`."""
     if isinstance(values, pa.Array | pa.ChunkedArray):
         return values if values.type == type else values.cast(type)
     return pa.array(values, type)

@@ -77,5 +77,11 @@ def test_a_blank_picture_counts_as_a_cut_and_so_does_what_follows_it():
     assert is_cut(black, face)
 
 
+def test_a_fade_to_black_counts_as_a_cut_however_slow():
+    face = person(0)
+    film = [thumb((face * (1 - i / 20)).astype(np.uint8)) for i in range(21)]
+    assert any(is_cut(a, b) for a, b in itertools.pairwise(film))
+
+
 def test_one_picture_is_no_cut_from_itself():
     assert not is_cut(thumb(person(0)), thumb(person(0)))

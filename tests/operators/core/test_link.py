@@ -123,6 +123,15 @@ def test_a_flickering_second_box_on_one_face_does_not_steal_its_track():
     assert {int(found[0]) for found in labels} == {0}
 
 
+@pytest.mark.parametrize("better", [0, 1])
+def test_of_two_boxes_as_likely_by_place_the_better_detection_goes_on(better):
+    boxes = [np.array([box(100, 100)])] * 3 + [np.array([box(70, 100), box(130, 100)])]
+    scores = [np.array([0.9])] * 3 + [np.array([0.6, 0.6])]
+    scores[3][better] = 0.9
+    labels = linked(np.arange(4) / 8, boxes, scores)
+    assert labels[3][better] == 0
+
+
 def test_a_fast_head_keeps_its_track_at_eight_samples_a_second():
     film = filmed([lambda t: (200 + 120 * np.sin(3 * t), 200)], 8, 5, noise=3)
     assert track_sets(linked(*film[:3]), film[3]) == {0: {0}}
@@ -130,7 +139,7 @@ def test_a_fast_head_keeps_its_track_at_eight_samples_a_second():
 
 def test_bad_arguments_are_refused():
     face = [np.array([box(1, 1)])] * 2
-    with pytest.raises(ValueError, match="long"):
+    with pytest.raises(ValueError, match="as long as each other"):
         link([0.0], face, [np.ones(1)] * 2, [False] * 2)
     with pytest.raises(ValueError, match="rise"):
         linked([0.0, 0.0], face)
