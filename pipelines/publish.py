@@ -7,8 +7,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import ray
+from ray.exceptions import RayTaskError
 
 from infra import staging
+from infra.errors import UserError
 from infra.quality import AuditResult, audit
 from infra.snapshots import Snapshot, TableFile
 from infra.storage import Root
@@ -62,7 +64,7 @@ def publish(batch: Batch, store: Store, videos: list[Video], rows: dict[str, int
         build.remote(batch, part, f"{batch.run_id}-{number:05d}")
         for number, part in enumerate(partition(videos, rows, batch.max_rows))
     ]
-    parts: list[Part] = ray.get(tasks)
+    parts = _gathered(tasks)
     whole = Part([f for p in parts for f in p.files], [a for p in parts for a in p.audits])
     if whole.failures:
         store.root.delete(file.path for file in whole.files)
@@ -71,6 +73,15 @@ def publish(batch: Batch, store: Store, videos: list[Video], rows: dict[str, int
     done = [segment["segment_id"] for video in videos for segment in video.segments]
     staging.discard(store.root, batch.run_id, done)
     return whole
+
+
+def _gathered(tasks: list[ray.ObjectRef]) -> list[Part]:
+    try:
+        return ray.get(tasks)
+    except RayTaskError as error:
+        if isinstance(error.cause, UserError):  # as it was raised, without the worker's traceback
+            raise error.cause from None
+        raise
 
 
 def partition(videos: list[Video], rows: dict[str, int], max_rows: int) -> Iterator[list[Video]]:
