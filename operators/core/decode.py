@@ -42,7 +42,7 @@ class Sample:
 
     pts_ticks: presentation time since the video's start, in its time base; pts_seconds the same in
     seconds. scored: on the grid of frames to score, not only of those to link. cut: a shot cut lies
-    between the previous sample and this one. frame: for `Pixels`; as large as the video's first.
+    between the previous sample and this one. frame: for `Pixels`, as large as `VideoInfo` says.
     """
 
     pts_ticks: int
@@ -110,6 +110,7 @@ class Reader:
         self._source = FrameSource(file, info, threads)
         self._pixels = Pixels()
         self._sound_until = Fraction(0)
+        self._nominal = 1 / Fraction(info.frame_rate) if info.frame_rate else Fraction(0)
         self.complete = False
         self.reason: Reason | None = None
         self.decoded_until_seconds = float(self._start)
@@ -152,8 +153,7 @@ class Reader:
         if frame.key_frame and ticks <= self._first_ticks:
             self._source.forgive_damage(ticks)
         tb = self._info.time_base
-        nominal = 1 / Fraction(self._info.frame_rate) if self._info.frame_rate else Fraction(0)
-        self._sound_until = ticks * tb + (frame.duration * tb if frame.duration else nominal)
+        self._sound_until = ticks * tb + (frame.duration * tb if frame.duration else self._nominal)
 
     def _finish(self, reached_end: bool) -> None:
         if self._source.damage_ticks is not None:

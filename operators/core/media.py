@@ -17,12 +17,14 @@ from schemas.reasons import Reason
 #: Demuxers that read one file and nothing else: no playlist, no manifest, no device, no picture.
 FORMATS = (
     "mov,matroska,avi,mpegts,mpeg,mpegvideo,flv,live_flv,asf,ogg,mxf,ivf,obu,av1,nut,dv,rm,wtv,gxf,"
-    "h264,hevc,vvc,m4v,h263,vc1,yuv4mpegpipe,dhav,nsv,pva,ty,viv,smk,bink,roq"
+    "h264,hevc,vvc,m4v,h263,vc1,yuv4mpegpipe,dhav,nsv,pva,ty,vivo,smk,bink,roq"
 )
 #: Read-ahead of one call into the file object.
 BUFFER_BYTES = 1 << 17
 #: 8K UHD fits; a header that claims more asks for memory, not for scoring.
 MAX_FRAME_PX = 8192 * 4320
+#: Pixels further from square than this are a mistake in the header.
+MAX_PIXEL_ASPECT = Fraction(3)
 #: Packets in which the first picture must appear: ten seconds between key frames at 60 a second.
 FIRST_FRAME_PACKETS = 600
 #: Containers that store no presentation time. A decoded frame's `dts`, the time of the packet that
@@ -60,8 +62,10 @@ class MediaError(Exception):
 class VideoInfo:
     """What a video is, before any of it is scored.
 
-    Sizes are those of the upright picture. `rotation_degrees` (0, 90, 180 or 270) turns the coded
-    picture counterclockwise into it. The video's clock starts at `start_ticks` of `time_base`.
+    Sizes are those of the upright picture with square pixels, which is what samples show: where
+    the coded pixels are not square, the shorter side is stretched. `rotation_degrees` (0, 90, 180
+    or 270) turns the coded picture counterclockwise. The video's clock starts at `start_ticks` of
+    `time_base`.
     """
 
     container: str
@@ -175,7 +179,8 @@ def probe(file: BinaryIO, max_frame_px: int = MAX_FRAME_PX) -> VideoInfo:
             raise MediaError(Reason.TOO_LARGE)
         start = ticks if delayed or stream.start_time is None else min(stream.start_time, ticks)
         turn = round(first.rotation / 90) * 90 % 360
-        sides = (first.width, first.height) if turn % 180 == 0 else (first.height, first.width)
+        width, height = _square_pixels(first.width, first.height, stream.sample_aspect_ratio)
+        sides = (width, height) if turn % 180 == 0 else (height, width)
         rate = stream.average_rate or stream.guessed_rate
         return VideoInfo(
             container=container.format.name,
@@ -189,6 +194,15 @@ def probe(file: BinaryIO, max_frame_px: int = MAX_FRAME_PX) -> VideoInfo:
             rotation_degrees=turn,
             has_audio=bool(container.streams.audio),
         )
+
+
+def _square_pixels(width: int, height: int, pixel_aspect: Fraction | None) -> tuple[int, int]:
+    """The size at which a coded picture shows no distortion; as coded where that is unlikely."""
+    if not pixel_aspect or not MAX_PIXEL_ASPECT >= pixel_aspect >= 1 / MAX_PIXEL_ASPECT:
+        return width, height
+    if pixel_aspect >= 1:
+        return round(width * pixel_aspect), height
+    return width, round(height / pixel_aspect)
 
 
 def _first_frame(container: InputContainer, stream: VideoStream) -> av.VideoFrame:

@@ -55,8 +55,9 @@ class FrameSource:
         """(ticks, frame), rising, from the last reachable frame at or before the target.
 
         The first frame is later than the target only where the video has none before it. Damage at
-        or after `stop_ticks` is not noted. Frames coded at another size than the video's first are
-        scaled to it. Ends at the end of the file; close the iterator to end earlier.
+        or after `stop_ticks` is not noted. Frames of another size than `info` gives are scaled to
+        it: those of a stream that changes size, and all where pixels are not square. Ends at the
+        end of the file; close the iterator to end earlier.
         """
         self._stop = stop_ticks
         container, stream = open_video(self._file, self._threads)
@@ -132,7 +133,7 @@ class FrameSource:
                     self.skipped += 1
                 else:
                     self._last = ticks
-                    yield ticks, self._first_size(frame)
+                    yield ticks, self._as_described(frame)
 
     def _frame_ticks(self, frame: av.VideoFrame) -> int | None:
         """A frame's time since the video's start; None if it has none."""
@@ -189,7 +190,7 @@ class FrameSource:
         if self._stop is None or ticks < self._stop:
             self.damage_ticks = max(ticks, self.damage_ticks or 0)
 
-    def _first_size(self, frame: av.VideoFrame) -> av.VideoFrame:
+    def _as_described(self, frame: av.VideoFrame) -> av.VideoFrame:
         width, height = self._coded_wh
         if (frame.width, frame.height) == (width, height):
             return frame

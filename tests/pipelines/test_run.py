@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+import ray
 from rich.console import Console
 
 from infra import runs, staging
@@ -21,6 +22,7 @@ from infra.runs import RunRecord, State
 from infra.store import Store
 from infra.tables import table_rows
 from pipelines.plan import FULL, Video, plan_table
+from pipelines.publish import _gathered
 from pipelines.record import Outcome
 from pipelines.score import publish_staged, score
 from schemas.config import Config
@@ -320,3 +322,12 @@ def test_a_stopped_driver_is_gone_on_with_and_nothing_differs(
     assert len(runs.list_runs(Store.open(str(store), create=False).root)) == 1
     assert 1 <= done < 6
     same_rows(scored[0], store)
+
+
+def test_a_plain_error_in_a_task_stays_plain() -> None:
+    def full() -> None:
+        raise Resumable("store: no space left")
+
+    with pytest.raises(Resumable) as caught:
+        _gathered([ray.remote(full).remote()])
+    assert str(caught.value) == "store: no space left"

@@ -70,12 +70,12 @@ def test_agrees_with_the_authors_decoder(detector):
 def test_what_else_is_in_the_batch_changes_nothing_to_the_bit(batch):
     detector = FaceDetector(long_side_px=320, batch=batch)
     images = [
-        scene((0, 10 + 9 * i, 20, 100 + 8 * i), (i % 2, 180, 15, 90 + 12 * i)) for i in range(5)
+        scene((0, 10 + 9 * i, 20, 100 + 8 * i), (i % 2, 180, 15, 90 + 12 * i)) for i in range(3)
     ]
     images.insert(2, scene((0, 5, 5, 120), width=160, height=150))
     together = detector(images)
-    assert [len(x) for x in together] == [2, 2, 1, 2, 2, 2]
-    for order in ([5, 4, 3, 2, 1, 0], [2, 0, 5, 1, 4, 3], [3], [2]):
+    assert [len(x) for x in together] == [2, 2, 1, 2]
+    for order in ([3, 0, 2, 1], [3], [2]):
         for i, found in zip(order, detector([images[i] for i in order]), strict=True):
             assert same(found, together[i])
 

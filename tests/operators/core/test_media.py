@@ -57,6 +57,15 @@ def test_the_duration_is_the_videos_where_the_container_does_not_say(
     assert probe(io.BytesIO(stripped)).duration_seconds == pytest.approx(1.5, abs=0.05)
 
 
+def test_a_live_recording_that_nobody_finished_still_has_a_duration(tmp_path):
+    data = write_video(
+        tmp_path / "live.webm", counting(36), codec="libvpx-vp9", container_options={"live": "1"}
+    ).read_bytes()
+    info = probe(io.BytesIO(data))
+    assert info.duration_seconds == pytest.approx(1.5, abs=0.05)
+    assert len(list(samples(io.BytesIO(data), info, 0.5, 1.0, None, None))) == 12
+
+
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "GIF", "WEBP", "AVIF", "TIFF", "BMP"])
 def test_a_picture_is_no_video(form):
     file = io.BytesIO()
