@@ -3,21 +3,14 @@
 `Isolated` is an operator that runs a chain of operators in a process of its own. The child has no
 credentials, no network where the kernel allows it, a memory limit, no core dump, and dies with its
 parent. It is served byte ranges of the one video in question over a socket pair and answers with
-Arrow IPC. Nothing that the child sends is ever unpickled here.
-
-Messages are one tag byte and a body:
-  parent to child  b"S" pickled steps · b"B" Arrow batch · b"D" bytes asked for · b"X" read failed
-  child to parent  b"R" offset, length · b"T" Arrow result · b"E" where it failed, without content
+Arrow IPC. Nothing that the child sends is ever unpickled here. Its end is in `infra.served`.
 """
 
-import contextlib
-import io
 import logging
 import os
 import pickle
 import signal
 import socket
-import struct
 import subprocess
 import sys
 import time
@@ -28,12 +21,11 @@ from typing import Any, BinaryIO, Protocol
 
 import pyarrow as pa
 
+from infra.wire import RANGE, from_ipc, to_ipc
 from schemas.reasons import Reason, Status
 
 log = logging.getLogger(__name__)
 
-RANGE = struct.Struct("<qq")
-CHUNK_BYTES = 1 << 20
 ATTEMPTS = 2  # a segment that kills its child twice is quarantined
 
 #: All that the child inherits: it finds its libraries and its devices, and no secret.
@@ -151,13 +143,6 @@ class Isolated:
         return kept
 
 
-def parent_file(row: dict[str, Any]) -> BinaryIO:
-    """Open the bytes of the row in hand, from inside the child: reads go through the parent."""
-    if _served is None:
-        raise RuntimeError("parent_file works inside the child process only")
-    return io.BufferedReader(_ServedFile(_served, row["size_bytes"]), CHUNK_BYTES)
-
-
 def _output_schema(steps: Sequence[Declared]) -> pa.Schema:
     fields: dict[str, pa.Field] = {}
     for step in steps:
@@ -185,11 +170,11 @@ class _Child:
                 stdin=subprocess.DEVNULL,
             )
         self._pipe = Connection(ours.detach())
-        self._send(b"S", pickle.dumps((tuple(steps), limits)))
+        self._send(b"S", pickle.dumps((tuple(steps), limits.memory_gib)))
 
     def run(self, batch: pa.Table, source: BinaryIO) -> tuple[pa.Table, bool]:
         """Hand over a batch, serve its reads, return the result and whether a read failed."""
-        self._send(b"B", _to_ipc(batch))
+        self._send(b"B", to_ipc(batch))
         deadline = time.monotonic() + self._limits.seconds
         read_failed = False
         while True:
@@ -203,7 +188,7 @@ class _Child:
                     read_failed = True
                     self._send(b"X", b"")
             elif tag == b"T":
-                return _from_ipc(body), read_failed
+                return from_ipc(body), read_failed
             else:
                 log.warning("a child failed at %s", body.decode(errors="replace"))
                 raise ChildDied(Reason.MEMORY if body == b"MemoryError" else Reason.ERROR)
@@ -233,98 +218,3 @@ class _Child:
         if code == -signal.SIGKILL:  # the kernel's out-of-memory killer, or a person
             return ChildDied(Reason.MEMORY, "SIGKILL")
         return ChildDied(Reason.SIGNAL, str(code))
-
-
-def _to_ipc(table: pa.Table) -> bytes:
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
-    return sink.getvalue().to_pybytes()
-
-
-def _from_ipc(body: bytes) -> pa.Table:
-    with pa.ipc.open_stream(body) as reader:
-        return reader.read_all()
-
-
-# --- the child's end -----------------------------------------------------------------------------
-
-_served: Connection | None = None
-
-
-class _ServedFile(io.RawIOBase):
-    """A read-only, seekable file whose bytes the parent serves."""
-
-    def __init__(self, pipe: Connection, size_bytes: int) -> None:
-        self._pipe = pipe
-        self._size = size_bytes
-        self._at = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
-        self._at = max(0, base + offset)
-        return self._at
-
-    def tell(self) -> int:
-        return self._at
-
-    def readinto(self, buffer: Any) -> int:
-        length = min(len(buffer), self._size - self._at)
-        if length <= 0:
-            return 0
-        self._pipe.send_bytes(b"R" + RANGE.pack(self._at, length))
-        answer = self._pipe.recv_bytes()
-        if answer[:1] != b"D":
-            raise OSError("the parent could not read the source")
-        count = len(answer) - 1
-        buffer[:count] = memoryview(answer)[1:]
-        self._at += count
-        return count
-
-
-def serve(descriptor: int) -> None:
-    """The child's main loop: build what is sent, run it on each batch, answer, until the end."""
-    global _served
-    pipe = _served = Connection(descriptor)
-    operators: list[Callable[[pa.Table], pa.Table]] = []
-    with contextlib.suppress(EOFError):
-        while True:
-            message = pipe.recv_bytes()
-            try:
-                if message[:1] == b"S":
-                    steps, limits = pickle.loads(message[1:])
-                    _limit_memory(limits)
-                    operators = [step.build() for step in steps]
-                    continue
-                table = _from_ipc(message[1:])
-                for operator in operators:
-                    table = operator(table)
-                pipe.send_bytes(b"T" + _to_ipc(table))
-            except MemoryError:
-                pipe.send_bytes(b"EMemoryError")
-                return
-            except Exception as error:  # noqa: BLE001  (whatever it is, the parent must hear of it)
-                pipe.send_bytes(b"E" + _place(error).encode())
-                return
-
-
-def _place(error: BaseException) -> str:
-    """Class, file and line of an exception: its message may hold content, so it stays here."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    where = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "?"
-    return f"{type(error).__name__} at {where}"
-
-
-def _limit_memory(limits: Limits) -> None:
-    import resource
-
-    size = int(limits.memory_gib * (1 << 30))
-    resource.setrlimit(resource.RLIMIT_DATA, (size, size))

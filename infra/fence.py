@@ -32,6 +32,6 @@ if __name__ == "__main__":
     from infra.offline import disable_telemetry
 
     disable_telemetry()
-    from infra.child import serve
+    from infra.served import serve
 
     serve(int(sys.argv[1]))

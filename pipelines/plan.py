@@ -13,7 +13,7 @@ from infra.store import Store
 from infra.tables import read_small_table, table_rows, write_small_table
 from operators.core.ids import segment_id
 from pipelines.settings import Settings
-from pipelines.steps import one_block_each, probe_all, size_pools
+from pipelines.steps import probe_all
 from schemas.config import Config
 from schemas.reasons import Reason
 from schemas.tables import CLOCK, MEDIA, PLANNED, PROBED, SOURCE_FILES, VIDEOS
@@ -93,7 +93,7 @@ def probe_sources(sources: pa.Table, cfg: Config, store: Store) -> list[dict[str
     new = [index for index, row in enumerate(rows) if _look(row) not in cached]
     if new:
         wanted = sources.take(pa.array(new)).select(SOURCE_FILES.names)
-        for found in _batches(probe_all(one_block_each(wanted), cfg, size_pools(cfg))):
+        for found in _batches(probe_all(wanted, cfg)):
             cached[_look(found)] = found
         seen = {_look(row) for row in rows}
         table = pa.Table.from_pylist(

@@ -1,6 +1,5 @@
 """Progress with an ETA: a live bar on a terminal, a plain line now and then elsewhere."""
 
-import sys
 import time
 from types import TracebackType
 
@@ -54,7 +53,7 @@ class VideoProgress:
         now = time.monotonic()
         if not self._console.is_terminal and now - self._said >= EVERY_SECONDS:
             self._said = now
-            print(f"scoring {self._done / self._total:.0%}, {line}", file=sys.stderr)  # noqa: T201
+            self._console.print(f"scoring {self._done / self._total:.0%}, {line}", soft_wrap=True)
 
     def _line(self) -> str:
         spent = time.monotonic() - self._begin

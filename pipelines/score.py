@@ -32,7 +32,7 @@ from pipelines.record import (
     quarantined,
 )
 from pipelines.settings import Settings, resolve_settings
-from pipelines.steps import one_block_each, score_segments
+from pipelines.steps import score_segments
 from pipelines.summary import report_page
 from schemas.config import Config
 from schemas.tables import WRITTEN
@@ -109,9 +109,7 @@ def work(
     rows = [staging.read_staged(store.root, record.run_id, kept, WRITTEN.names)]
     if todo:
         seconds = sum(segment["end_seconds"] - segment["start_seconds"] for segment in todo)
-        flow = score_segments(
-            one_block_each(planned_table(todo)), settings, store.root, record.run_id
-        )
+        flow = score_segments(planned_table(todo), settings, store.root, record.run_id)
         with VideoProgress(console, seconds, len(todo)) as progress:
             for batch in _batches(flow):
                 rows.append(batch)

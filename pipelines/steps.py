@@ -7,10 +7,11 @@ import pyarrow as pa
 import ray.data
 from ray.data import ActorPoolStrategy, Dataset
 
-from infra.child import Isolated, Limits, parent_file
+from infra.child import Isolated, Limits
 from infra.cluster import free_cpus, free_gpus
 from infra.errors import ConfigurationError
 from infra.offline import disable_telemetry
+from infra.served import parent_file
 from infra.sources import open_source
 from infra.staging import write_segments
 from infra.storage import Root
@@ -42,11 +43,15 @@ class Pools:
     write: int
 
 
-def size_pools(cfg: Config) -> Pools:
-    """Fill the cluster: every minimum pool fits at once, or this raises `ConfigurationError`."""
+def size_pools(cfg: Config, rows: int) -> Pools:
+    """Fill the cluster, with no more actors than rows; `ConfigurationError` where it is too small.
+
+    Every pool fits at once: Ray Data would wait for ever for one that does not.
+    """
     cpus, gpus = free_cpus(), free_gpus()
     embed = max(1, int(gpus)) if cfg.embed.actors == "auto" else cfg.embed.actors
     extract = max(1, int(cpus)) if cfg.extract.actors == "auto" else cfg.extract.actors
+    extract = min(extract, rows)
     write = math.ceil(extract / EXTRACT_A_WRITER)
     reserved = embed * EMBED_CPUS + LIGHT + write * LIGHT  # LIGHT for Score
     share = min(1.0, (cpus - reserved) / extract)
@@ -93,16 +98,19 @@ def one_block_each(rows: pa.Table) -> Dataset:
     return ray.data.from_items(rows.to_pylist(), override_num_blocks=max(1, len(rows)))
 
 
-def probe_all(sources: Dataset, cfg: Config, pools: Pools) -> Dataset:
+def probe_all(sources: pa.Table, cfg: Config) -> Dataset:
     """SOURCE_FILES rows in, with the PROBED columns out; many files are read at once."""
     steps = (Step(Probe, (parent_file,)),)
-    return isolate(sources, steps, SOURCE_FILES, cfg, pools)
+    pools = size_pools(cfg, len(sources))
+    return isolate(one_block_each(sources), steps, SOURCE_FILES, cfg, pools)
 
 
-def score_segments(segments: Dataset, settings: Settings, store: Root, run_id: str) -> Dataset:
+def score_segments(segments: pa.Table, settings: Settings, store: Root, run_id: str) -> Dataset:
     """PLANNED rows in, WRITTEN rows out: the flow of the diagram."""
-    pools = size_pools(settings.cfg)
-    found = isolate(segments, isolated_steps(settings), PLANNED, settings.cfg, pools)
+    pools = size_pools(settings.cfg, len(segments))
+    found = isolate(
+        one_block_each(segments), isolated_steps(settings), PLANNED, settings.cfg, pools
+    )
     for step in open_steps(settings):
         found = in_actors(found, step, pools)
     return write(found, store, run_id, pools)

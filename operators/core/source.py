@@ -77,9 +77,10 @@ class FrameSource:
                 if empty == EMPTY_ATTEMPTS:
                     self.cut_short = True
                     return
-            container.close()
-            container, stream = open_video(self._file, self._threads)
-            self._restart()
+            if target_ticks > 0:  # seeking moved it: begin again
+                container.close()
+                container, stream = open_video(self._file, self._threads)
+                self._restart()
             yield from self._rising(container, stream, after_seek=False)
         finally:
             container.close()

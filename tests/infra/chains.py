@@ -7,7 +7,7 @@ import time
 
 import pyarrow as pa
 
-from infra.child import parent_file
+from infra.served import parent_file
 from operators.core.operator import Ports, Step, extend
 from schemas.tables import REASON, STATUS
 

@@ -54,6 +54,7 @@ def rows(root: Root, sql: str) -> list[tuple]:
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_a_server_out_of_reach_costs_a_warning_and_the_next_call_sends_all(
     tmp_path: Path, closed_port: int
 ) -> None:

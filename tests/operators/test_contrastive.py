@@ -100,6 +100,7 @@ def _trainer(work: Path, epochs: int = 2) -> ContrastiveTrainer:
     return new_trainer(_faces(14), np.arange(14) % 7, recipe, work)
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_ends_equal_to_an_uninterrupted_one(tmp_path: Path) -> None:
     whole = _trainer(tmp_path)
     whole.run_epoch()

@@ -20,7 +20,7 @@ UNEVEN_MS = [0, *np.cumsum([20, 33, 41, 80, 120, 17, 300, 40] * 9).tolist()][:FR
 CLIPS = {
     "h264-bframes.mp4": {"options": {"g": "24", "bf": "3"}},
     "h264-open-gop.ts": {"options": {"x264-params": "open-gop=1:keyint=48:bframes=4:b-adapt=0"}},
-    "h264-gradual-refresh.mkv": {"options": {"x264-params": "intra-refresh=1:keyint=36:bframes=0"}},
+    "h264-gradual-refresh.mkv": {"options": {"x264-params": "intra-refresh=1:keyint=30:bframes=0"}},
     "h264-bframes.avi": {"options": {"g": "24", "bf": "3"}},
     "h264-uneven.mkv": {"options": {"g": "24", "bf": "2"}, "pts": UNEVEN_MS},
     "h264.flv": {"options": {"g": "24", "bf": "2"}, "audio": True},
@@ -280,19 +280,48 @@ def test_damage_in_mid_stream_costs_its_own_span_only(tmp_path):
     assert sum(len(seen) for seen, _ in spans) > 100
 
 
+@pytest.mark.usefixtures("any_cut")
+def test_a_gradually_refreshed_picture_is_whole_before_it_is_used(tmp_path):
+    """Such a stream has no key frame but its first: from any other point it starts half grey."""
+    options = {"x264-params": "intra-refresh=1:keyint=48:bframes=0"}
+    data = write_video(tmp_path / "g.mkv", counting(120), options=options).read_bytes()
+    whole = read(data, 0, 5)[0]
+    assert read(data, 3.5, 4)[0] == whole[84:96]
+    assert read(data, 4, 4.5)[0] == whole[96:108]
+
+
+@pytest.mark.usefixtures("any_cut")
+def test_one_undecodable_packet_costs_one_frame_and_is_told(tmp_path):
+    import av
+
+    path = write_video(tmp_path / "p.mp4", counting(72), options={"g": "24", "bf": "0"})
+    with av.open(str(path)) as container:
+        packets = [p for p in container.demux(video=0) if p.size]
+    assert packets[48].is_keyframe
+    lost = packets[47]  # the last before a key frame: no other refers to it
+    data = bytearray(path.read_bytes())
+    assert lost.pos is not None
+    data[lost.pos : lost.pos + lost.size] = b"\xff" * lost.size
+    spans = [read(bytes(data), k, k + 1) for k in range(3)]
+    assert [len(seen) for seen, _ in spans] == [24, 23, 24]
+    assert [reader.reason for _, reader in spans] == [None, Reason.CORRUPT, None]
+    assert all(reader.complete for _, reader in spans)
+
+
 def test_what_the_file_object_raises_passes_through(clips):
     class Broken(io.BytesIO):
         left = 10
 
         def read(self, size=-1):
             self.left -= 1
-            if self.left < 0:
+            if self.left == 0:
                 raise ConnectionResetError("the storage went away")
             return super().read(min(size, 2000))
 
     info = probe(io.BytesIO(clips["h264-bframes.mp4"]))
-    with pytest.raises(ConnectionResetError):
-        list(samples(Broken(clips["h264-bframes.mp4"]), info, 0, 3, None, None))
+    for start in (0, 2.5):
+        with pytest.raises(ConnectionResetError):
+            list(samples(Broken(clips["h264-bframes.mp4"]), info, start, 3, None, None))
 
 
 def test_a_reader_left_early_is_not_complete(clips):

@@ -116,7 +116,7 @@ def test_a_face_of_another_size_at_the_same_place_is_another_track():
 
 def test_a_flickering_second_box_on_one_face_does_not_steal_its_track():
     times = np.arange(24) / 24
-    face, double = box(100, 100), box(160, 100)
+    face, double = box(100, 100), box(145, 100)
     boxes = [np.array([face, double] if i % 3 == 1 else [face]) for i in range(24)]
     scores = [np.array([0.9, 0.5])[: len(b)] for b in boxes]
     labels = linked(times, boxes, scores)
@@ -213,10 +213,12 @@ def test_a_track_has_one_box_a_sample_spans_no_cut_and_no_long_gap(scene):
 
 def test_what_lies_further_back_than_the_longest_gap_changes_nothing():
     rng = np.random.default_rng(0)
-    early = [np.array([box(*rng.uniform(0, 600, 2))]) for _ in range(20)]
+    early = [np.array([box(*rng.uniform(95, 105, 2))]) for _ in range(20)]
     late = [np.array([box(100 + 3 * i, 100), box(400, 100 + 2 * i)]) for i in range(20)]
     times = np.concatenate([np.arange(20) / 8, 10 + np.arange(20) / 8])
     alone = linked(times[20:], late)
-    after = linked(times, early + late)[20:]
+    labels = linked(times, early + late)
+    before, after = labels[:20], labels[20:]
     offset = after[0].min()
+    assert offset > max(int(x.max()) for x in before)
     assert [(x - offset).tolist() for x in after] == [x.tolist() for x in alone]

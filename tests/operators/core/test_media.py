@@ -89,8 +89,17 @@ def test_text_sound_and_nothing_are_no_video(tmp_path):
     assert reason_of(path.read_bytes()) is Reason.NO_VIDEO
 
 
-def test_nothing_that_a_file_refers_to_is_opened(clip, tmp_path):
+class Named(io.BytesIO):
+    """A file object with a name, as an opened file has."""
+
+    def __init__(self, data: bytes, name: str) -> None:
+        super().__init__(data)
+        self.name = name
+
+
+def test_nothing_that_a_file_refers_to_is_opened(clip, tmp_path, monkeypatch):
     """Playlists, manifests and concat scripts would read other files, or the network."""
+    monkeypatch.chdir(tmp_path)
     asked: list[str] = []
 
     class Trap(BaseHTTPRequestHandler):
@@ -109,7 +118,7 @@ def test_nothing_that_a_file_refers_to_is_opened(clip, tmp_path):
     local = tmp_path / "clip.mp4"
     local.write_bytes(clip)
     try:
-        for target in (url, str(local), local.as_uri()):
+        for target in (url, str(local), local.as_uri(), local.name):
             playlist = f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{target}\n#EXT-X-ENDLIST\n"
             concat = f"ffconcat version 1.0\nfile '{target}'\n"
             sdp = f"v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nu={target}\nm=video 5004 RTP/AVP 96\n"
@@ -118,8 +127,11 @@ def test_nothing_that_a_file_refers_to_is_opened(clip, tmp_path):
                 f'<Period><AdaptationSet mimeType="video/mp4"><Representation id="1" bandwidth="1">'
                 f"<BaseURL>{target}</BaseURL></Representation></AdaptationSet></Period></MPD>"
             )
-            for text in (playlist, concat, sdp, dash):
-                assert reason_of(text.encode()) is Reason.NO_VIDEO
+            texts = {"m3u8": playlist, "ffconcat": concat, "sdp": sdp, "mpd": dash}
+            for suffix, text in texts.items():
+                with pytest.raises(MediaError) as caught:
+                    probe(Named(text.encode(), f"list.{suffix}"))
+                assert caught.value.reason is Reason.NO_VIDEO
     finally:
         server.shutdown()
         server.server_close()
@@ -143,11 +155,8 @@ def test_frames_beyond_the_limit_are_refused_before_they_are_decoded(clip):
 
 
 def test_an_error_survives_pickling_and_names_no_file(clip):
-    class Named(io.BytesIO):
-        name = "/archive/patient-1234.mp4"
-
     with pytest.raises(MediaError) as caught:
-        probe(Named(b"ftypftyp" + clip[:3000]))
+        probe(Named(b"ftypftyp" + clip[:3000], "/archive/patient-1234.mp4"))
     error = caught.value
     assert pickle.loads(pickle.dumps(error)).reason is error.reason
     assert "patient" not in repr(error)

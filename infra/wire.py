@@ -1,0 +1,25 @@
+"""What parent and child process say to each other, over a socket pair.
+
+Messages are one tag byte and a body:
+  parent to child  b"S" pickled steps · b"B" Arrow batch · b"D" bytes asked for · b"X" read failed
+  child to parent  b"R" offset, length · b"T" Arrow result · b"E" where it failed, without content
+"""
+
+import struct
+
+import pyarrow as pa
+
+#: Offset and length of a range of the video.
+RANGE = struct.Struct("<qq")
+
+
+def to_ipc(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return sink.getvalue().to_pybytes()
+
+
+def from_ipc(body: bytes) -> pa.Table:
+    with pa.ipc.open_stream(body) as reader:
+        return reader.read_all()
