@@ -160,7 +160,8 @@ class _Child:
         ours, theirs = socket.socketpair()
         environment = {k: os.environ[k] for k in KEPT_ENVIRONMENT if k in os.environ}
         environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
-        environment["OMP_NUM_THREADS"] = "1"
+        # One thread each: an actor a core is the parallelism, and results must not depend on it.
+        environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         self._limits = limits
         with theirs:
             self._process = subprocess.Popen(

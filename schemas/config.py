@@ -49,9 +49,9 @@ class Extract(Section):
     max_faces_per_frame: Annotated[int, Field(ge=1, le=1000)] = 32
     """Faces kept on one frame, largest detection score first; the excess is counted."""
     detector_px: Annotated[int, Field(ge=128, le=4096)] = 480
-    """Long side of the frame that the detector sees. It finds faces of about 12 px there, so at
-    480 those of 48 px in full HD: smaller ones say little. Raise it for crowds; time grows with
-    its square."""
+    """Long side of the frame that the detector sees. Count on faces of 32 px there: at 480 that
+    is 43 px of a frame 640 px wide, 128 px of one 1920 px wide. Raise it for small faces; time
+    grows with its square."""
     detector_threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
     """Detections below this score are no faces."""
     device: Literal["cpu", "cuda"] = "cpu"
