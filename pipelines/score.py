@@ -4,6 +4,7 @@ import json
 import signal
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from datetime import datetime, time, timedelta
 from typing import NoReturn
 
 import pyarrow as pa
@@ -55,7 +56,7 @@ def score(cfg: Config, console: Console, limit: int | None = None, retry: bool =
     for note in settings.notes:
         console.print(f"note: {note}")
     tracker = Tracker(cfg.tracking, store.root)
-    with stoppable(), closing(tracker), cluster(cfg):
+    with stoppable(cfg.run.stop_at), closing(tracker), cluster(cfg):
         tracker.warm()
         console.print(f"{len(sources)} videos listed, {sum(skipped.values())} files skipped")
         plan = make_plan(cfg, settings, store, sources.slice(0, limit), skipped, retry)
@@ -92,7 +93,12 @@ def publish_staged(
         )
     written = staging.read_staged(store.root, record.run_id, wanted, WRITTEN.names)
     tracker = Tracker(cfg.tracking, store.root)
-    with stoppable(), closing(tracker), cluster(cfg), recorded(store, record, tracker, console):
+    with (
+        stoppable(None),
+        closing(tracker),
+        cluster(cfg),
+        recorded(store, record, tracker, console),
+    ):
         return finish(cfg, settings, store, record, videos, written)
 
 
@@ -215,17 +221,26 @@ def _artifacts(store: Store, record: RunRecord) -> dict[str, bytes]:
     return files
 
 
+def seconds_until(moment: time, now: datetime) -> float:
+    """From `now` to the next time that the clock shows `moment`; both local."""
+    then = datetime.combine(now.date(), moment)
+    return ((then - now) % timedelta(days=1)).total_seconds()
+
+
 @contextmanager
-def stoppable() -> Iterator[None]:
-    """SIGTERM and Ctrl-C stop the run: what is staged stays, and the next start goes on."""
+def stoppable(stop_at: time | None) -> Iterator[None]:
+    """SIGTERM, Ctrl-C and `run.stop_at` stop: what is staged stays, and the next start goes on."""
 
     def stop(signum: int, frame: object) -> NoReturn:
         raise KeyboardInterrupt
 
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
     before = {number: signal.signal(number, stop) for number in numbers}
+    if stop_at is not None:
+        signal.setitimer(signal.ITIMER_REAL, seconds_until(stop_at, datetime.now()))
     try:
         yield
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         for number in numbers:
             signal.signal(number, before[number])
