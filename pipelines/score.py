@@ -92,6 +92,8 @@ def publish_staged(
             f"`mien score SOURCE --out {store_url}` goes on with it"
         )
     written = staging.read_staged(store.root, record.run_id, wanted, WRITTEN.names)
+    record = counted(record, Plan(videos), written)  # it may have been killed before it counted
+    runs.save(store.root, record)
     tracker = Tracker(cfg.tracking, store.root)
     with (
         stoppable(None),

@@ -25,6 +25,7 @@ from pipelines.plan import FULL, Video, plan_table
 from pipelines.publish import _gathered
 from pipelines.record import Outcome
 from pipelines.score import publish_staged, score
+from pipelines.summary import print_outcome
 from schemas.config import Config
 from schemas.tables import TABLES
 from tests.rows import staged_rows, store_tables
@@ -283,6 +284,8 @@ def test_a_planted_nan_publishes_nothing_and_a_repair_publishes_all(tmp_path: Pa
     staging.write_segments(good, store.root, record.run_id)
     outcome = publish_staged(store.root.url, None, [], Console(quiet=True))
     assert outcome.exit_code == 0
+    assert outcome.record.counts["faces"] == len(store_tables()["faces"])
+    print_outcome(outcome, store.root.url, False, Console(quiet=True))
     assert len(tables(tmp_path / "store")["scores"]) == len(store_tables()["scores"])
 
 

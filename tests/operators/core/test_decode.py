@@ -55,7 +55,10 @@ def read(data: bytes, start, end, link=None, score=None) -> tuple[list[tuple], R
 @pytest.fixture
 def any_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     """A cut wherever both pictures say so by chance: it shows which pictures were compared."""
-    chance = lambda a, b: int(a.sum() + 3 * b.sum()) % 4 > 1  # noqa: E731
+
+    def chance(previous: np.ndarray, current: np.ndarray) -> bool:
+        return int(previous.sum() + 3 * current.sum()) % 4 > 1
+
     monkeypatch.setattr("operators.core.decode.is_cut", chance)
 
 
