@@ -1,7 +1,7 @@
 """Train `mien-lite` from nothing and write it as an open_clip folder.
 
     python -m pipelines.pretrain --data train.parquet --val val.parquet \
-        --out operators/backbones/mien_lite --epochs 30 --work .work/pretrain
+        --out operators/backbones/mien_lite --docs docs/models/mien-lite.md
 
 Interrupted, the same command goes on from the last finished epoch in `--work`.
 """
@@ -13,25 +13,29 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import torch
 from safetensors.torch import save_file
 
+from infra.errors import ConfigurationError, UserError
+from infra.offline import disable_telemetry
 from operators.backbone import CARD_FILE, CONFIG_FILE, load_backbone
 from operators.core.mien_lite_trunk import IMAGE_SIZE_PX, TRUNK_NAME
 from operators.core.tower import ImageTower
+from operators.evaluation.metrics import summarise
 from operators.methods.prompts import TRAINING_WORDINGS
 from operators.methods.zero_shot import ZeroShot
-from operators.training.calibration import fit_temperature, summarise
+from operators.training.calibration import fit_temperature
 from operators.training.card import card_markdown, make_card
+from operators.training.checkpoint import Checkpoint
 from operators.training.contrastive import ContrastiveTrainer, Recipe, open_clip_config
 from operators.training.faces import clean_faces, decode_faces, split_for_calibration
+from pipelines.faces import read_faces
 from schemas.config import Score
 from schemas.tables import LABELS
 
@@ -43,19 +47,22 @@ WEIGHTS_FILE = "open_clip_model.safetensors"
 def main(argv: list[str] | None = None) -> int:
     """Train, choose the best epoch on `--val`, export. Returns the exit code."""
     args = _arguments(argv)
+    disable_telemetry()
     torch.set_num_threads(args.threads)
     work, out = Path(args.work), Path(args.out)
     work.mkdir(parents=True, exist_ok=True)
     recipe = Recipe(epochs=args.epochs, seed=args.seed)
-    faces, labels = read_faces(args.data)
-    val_faces, val_labels = read_faces(args.val)
+    faces, labels = read_grey(args.data)
+    val_faces, val_labels = read_grey(args.val)
     cleaning = clean_faces(faces, labels, val_faces)
     faces, labels = faces[cleaning.keep], labels[cleaning.keep]
     held = split_for_calibration(faces, CALIBRATION_EVERY)
     trainer = new_trainer(faces[~held], labels[~held], recipe, work, args.device)
-    log, tracker = _Log(work), _tracker(args.mlflow_uri, recipe)
+    uri = args.mlflow_uri or f"sqlite:///{work.absolute()}/mlflow.db"
+    log, tracker = _Log(work), _tracker(uri, recipe, work)
     fingerprint = _fingerprint(recipe, faces[~held])
-    best, seconds = _resume(trainer, work / "last.pt", fingerprint)
+    checkpoint = Checkpoint(work / "last.pt")
+    best, seconds = _resume(trainer, checkpoint, fingerprint)
     counts = {key: value for key, value in asdict(cleaning).items() if key != "keep"}
     counts |= {"kept_for_calibration": int(held.sum()), "trained_on": int((~held).sum())}
     log.line({"faces": counts, "resumed_at_epoch": trainer.epoch})
@@ -64,6 +71,12 @@ def main(argv: list[str] | None = None) -> int:
         begin = time.monotonic()
         loss = trainer.run_epoch(_progress(trainer.epoch, args.epochs))
         seconds += time.monotonic() - begin
+        if not _measures(trainer.epoch, recipe):
+            row = {"epoch": trainer.epoch, "loss": round(loss, 4), "seconds": round(seconds)}
+            log.line(row)
+            tracker(row)
+            checkpoint.save(_state(trainer, best, seconds), fingerprint)
+            continue
         candidate = work / "candidate"
         write_folder(candidate, trainer.export(), None)
         temperature, metrics = measure(candidate, splits)
@@ -95,29 +108,36 @@ def main(argv: list[str] | None = None) -> int:
             _replace_folder(candidate, out, card)
             if args.docs:
                 _write(Path(args.docs), card_markdown(card))
-        state = trainer.state() | {"best": best, "seconds": seconds, "fingerprint": fingerprint}
-        _save_state(work / "last.pt", state)
+        checkpoint.save(_state(trainer, best, seconds), fingerprint)
     return 0
 
 
-def read_faces(path: str) -> tuple[np.ndarray, np.ndarray]:
-    """Read `image` and `label`: `(N, 48, 48) uint8` grey and `(N,) int64` in label order.
+def _measures(epoch: int, recipe: Recipe) -> bool:
+    """Whether to measure after this epoch: every fifth at full size, and the last eighth."""
+    full_size = epoch > recipe.small_until * recipe.epochs
+    last = epoch > recipe.epochs - max(1, recipe.epochs // 8)
+    return last or (full_size and epoch % 5 == 0)
 
-    Raises:
-        ValueError: a column is missing, a label unknown, or an image does not decode.
+
+def _state(trainer: ContrastiveTrainer, best: float, seconds: float) -> dict[str, Any]:
+    return trainer.state() | {"best": best, "seconds": seconds}
+
+
+def read_grey(path: str) -> tuple[np.ndarray, np.ndarray]:
+    """Labelled faces: `(N, 48, 48) uint8` grey and `(N,) int64` in label order.
+
+    Raises `ConfigurationError` as `pipelines.faces.read_faces` does, and for a face without label
+    or an image that does not decode.
     """
-    schema = pq.read_schema(path).names
-    missing = [name for name in ("image", "label") if name not in schema]
-    if missing:
-        raise ValueError(f"the data has no column {', '.join(missing)}")
-    table = pq.read_table(path, columns=["image", "label"])
-    names = table["label"].to_pylist()
-    unknown = sorted({str(name) for name in names} - set(LABELS))
-    if unknown:
-        raise ValueError(f"unknown labels {unknown}; known: {', '.join(LABELS)}")
-    order = {label: index for index, label in enumerate(LABELS)}
-    labels = np.asarray([order[name] for name in names], np.int64)
-    return decode_faces(table["image"].to_pylist(), IMAGE_SIZE_PX), labels
+    faces = read_faces(path, ("label",))
+    labels = faces.labels
+    assert labels is not None
+    if (labels < 0).any():
+        raise ConfigurationError(f"{path}: {int((labels < 0).sum())} faces have no label")
+    try:
+        return decode_faces(faces.images.to_pylist(), IMAGE_SIZE_PX), labels
+    except ValueError as error:
+        raise ConfigurationError(f"{path}: {error}") from None
 
 
 def new_trainer(
@@ -189,25 +209,15 @@ def _replace_folder(source: Path, target: Path, card: dict[str, Any]) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _resume(trainer: ContrastiveTrainer, path: Path, fingerprint: str) -> tuple[float, float]:
-    """Restore the last checkpoint: (best criterion so far, seconds trained).
-
-    Raises:
-        ValueError: the checkpoint is of other data or another recipe.
-    """
-    if not path.is_file():
+def _resume(
+    trainer: ContrastiveTrainer, checkpoint: Checkpoint, fingerprint: str
+) -> tuple[float, float]:
+    """Restore the last checkpoint: (best criterion so far, seconds trained)."""
+    state = checkpoint.load(fingerprint)
+    if state is None:
         return 0.0, 0.0
-    state = torch.load(path, weights_only=True)
-    if state["fingerprint"] != fingerprint:
-        raise ValueError("the checkpoint is of other data or another recipe: use another --work")
     trainer.restore(state)
     return float(state["best"]), float(state["seconds"])
-
-
-def _save_state(path: Path, state: dict[str, Any]) -> None:
-    temporary = path.with_suffix(".new")
-    torch.save(state, temporary)
-    temporary.replace(path)
 
 
 def _fingerprint(recipe: Recipe, faces: np.ndarray) -> str:
@@ -253,19 +263,24 @@ def _progress(epoch: int, epochs: int):
     return show
 
 
-def _tracker(uri: str | None, recipe: Recipe):
-    """A function that logs one epoch's metrics to MLflow, or does nothing without a URI."""
-    if uri is None:
-        return lambda row: None
+def _tracker(uri: str, recipe: Recipe, work: Path) -> Callable[[dict[str, Any]], None]:
+    """A function that logs one epoch's figures to MLflow; a training gone on with keeps its run."""
     import mlflow
 
     mlflow.set_tracking_uri(uri)
     mlflow.set_experiment("mien-pretrain")
-    mlflow.start_run()
-    mlflow.log_params(asdict(recipe))
-    return lambda row: mlflow.log_metrics(
-        {key: float(value) for key, value in row.items() if key != "epoch"}, step=row["epoch"]
-    )
+    kept = work / "mlflow-run"
+    known = kept.read_text() if kept.is_file() else None
+    with mlflow.start_run(run_id=known) as run:
+        if known is None:
+            mlflow.log_params(asdict(recipe))
+            kept.write_text(run.info.run_id)
+
+    def log(row: dict[str, Any]) -> None:
+        numbers = {key: float(value) for key, value in row.items() if key != "epoch"}
+        mlflow.log_metrics(numbers, step=row["epoch"], run_id=run.info.run_id)
+
+    return log
 
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -279,9 +294,12 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--mlflow-uri", default=None)
+    parser.add_argument("--mlflow-uri", default=None, help="by default mlflow.db in --work")
     return parser.parse_args(argv)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except UserError as error:
+        sys.exit(f"pretrain: {error}")

@@ -89,6 +89,11 @@ def card_markdown(card: dict[str, Any]) -> str:
         "",
         *_confusion(metrics),
         "",
+        *_intervals(metrics),
+        "How it does under poor light, blur, noise, compression and covers, on crops made safe by "
+        "each anonymizer, and on faces that the pipeline itself found in video: "
+        "[robustness](mien-lite-robustness.md).",
+        "",
         "## Where it fails",
         "",
         *(f"- {line}" for line in card["limits"]),
@@ -113,6 +118,14 @@ def card_markdown(card: dict[str, Any]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _intervals(metrics: dict[str, Any]) -> list[str]:
+    """95 % intervals, where the metrics have them."""
+    if "ci95" not in metrics:
+        return []
+    texts = [f"{key} {low:.1%} to {high:.1%}" for key, (low, high) in metrics["ci95"].items()]
+    return ["95 % bootstrap intervals over faces: " + ", ".join(texts) + ".", ""]
 
 
 def _items(card: dict[str, Any]) -> list[tuple[str, int]]:

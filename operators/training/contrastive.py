@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from operators.training.faces import augment, epoch_order
+from operators.training.faces import anonymize_some, augment, epoch_order
 
 MAX_LOG_SCALE = math.log(100)
 #: exp(logit_scale) of a fresh open_clip model.
@@ -29,26 +29,30 @@ class Recipe:
     The first `small_until` of the epochs see faces of `small_px`: half the time for coarse
     features. From `memory_from` on, what the model said of a face in earlier epochs makes up
     `memory_weight` of its target, so that wrong labels lose weight (temporal ensembling, Laine
-    and Aila 2017).
+    and Aila 2017). A batch in `mixup_share` is mixed with itself (mixup, Zhang et al. 2018).
+    `anonymized_share` of the faces go through the registered anonymizers.
     """
 
-    epochs: int = 30
+    epochs: int = 64
     batch_size: int = 128
     learning_rate: float = 3e-3
     text_learning_rate: float = 5e-4
     weight_decay: float = 0.05
-    warmup: float = 0.15
-    augmentation: float = 0.8
+    warmup: float = 0.08
+    augmentation: float = 0.6
     small_px: int = 32
-    small_until: float = 0.45
+    small_until: float = 0.35
     label_smoothing: float = 0.1
     text_to_image: float = 0.1
     wordings_per_step: int = 2
     text_steps: int = 300
     unknown_word_share: float = 0.08
-    memory_weight: float = 0.3
-    memory_from: float = 0.6
+    memory_weight: float = 0.35
+    memory_from: float = 0.45
     memory_decay: float = 0.7
+    mixup_share: float = 0.2
+    mixup_alpha: float = 0.4
+    anonymized_share: float = 0.08
     ema_decay: float = 0.998
     seed: int = 0
 
@@ -79,38 +83,38 @@ class TrainedVocabulary(nn.Module):
         return self.rows.weight.detach()[self.lookup]
 
 
-def image_to_text_loss(
-    logits: torch.Tensor,
-    labels: torch.Tensor,
-    smoothing: float,
-    memory: torch.Tensor,
-    weight: float,
+def soft_labels(
+    labels: torch.Tensor, smoothing: float, memory: torch.Tensor, weight: float
 ) -> torch.Tensor:
-    """Cross-entropy of faces over one wording a label.
+    """Targets `(B, L)` of faces: `weight` parts of `memory`, the rest the smoothed label.
 
-    Args:
-        logits: (B, K, L), K draws of one wording for each of L labels.
-        labels: (B,) int64.
-        memory: (B, L) what the model said about these faces in earlier epochs.
-        weight: share of `memory` in the target; the rest is the smoothed label.
+    `labels` is (B,) int64; `memory` (B, L) is what the model said of these faces before.
     """
-    count = logits.shape[-1]
-    target = torch.full((len(labels), count), smoothing / count, device=logits.device)
+    count = memory.shape[-1]
+    target = torch.full_like(memory, smoothing / count)
     target.scatter_(1, labels.view(-1, 1), 1 - smoothing + smoothing / count)
-    target = (1 - weight) * target + weight * memory
+    return (1 - weight) * target + weight * memory
+
+
+def image_to_text_loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy of faces over one wording a label, against `target` (B, L).
+
+    `logits` is (B, K, L), K draws of one wording for each of L labels.
+    """
     return -(target.unsqueeze(1) * logits.log_softmax(-1)).sum(-1).mean()
 
 
-def text_to_image_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+def text_to_image_loss(logits: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
     """Cross-entropy of wordings over the faces of a batch; all faces of its label are right.
 
-    `logits` is (B, K, L), `labels` (B,). Labels without a face in the batch do not count.
+    `logits` is (B, K, L); `share` (B, L) says how much of a face is of a label. Labels without a
+    face in the batch do not count.
     """
-    right = nn.functional.one_hot(labels, logits.shape[-1]).to(logits.dtype)
-    present = right.sum(0) > 0
-    target = right / right.sum(0).clamp(min=1)
+    total = share.sum(0)
+    present = total > 0
+    target = share / torch.where(present, total, 1)
     per_text = -(target.unsqueeze(1) * logits.log_softmax(0)).sum(0)
-    return per_text[:, present].mean() / math.log(max(2, len(labels)))
+    return per_text[:, present].mean() / math.log(max(2, len(share)))
 
 
 class ContrastiveTrainer:
@@ -187,23 +191,30 @@ class ContrastiveTrainer:
         parameters = [p for n, p in self.model.named_parameters() if not n.startswith("visual.")]
         optimizer = torch.optim.AdamW(parameters, lr=1e-3)
         count = len(self.tokens)
-        labels = torch.arange(count, device=self.device)
-        memory = torch.zeros((count, count), device=self.device)
+        target = (0.9 * torch.eye(count) + 0.1 / count).to(self.device)
         for _ in range(self.recipe.text_steps):
             text = self.model.encode_text(self._draw_wordings(2).to(self.device))  # type: ignore
             one, other = nn.functional.normalize(text.float(), dim=-1).split(count)
             logits = (START_SCALE * one @ other.T).unsqueeze(1)
-            loss = image_to_text_loss(logits, labels, 0.1, memory, 0.0)
+            loss = image_to_text_loss(logits, target)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
 
     def _step(self, rows: torch.Tensor, memory_weight: float) -> float:
-        recipe, labels = self.recipe, self.labels[rows].to(self.device)
+        recipe = self.recipe
         small = self.epoch < recipe.small_until * recipe.epochs
         size_px = recipe.small_px if small else self.faces.shape[1]
         ramp = min(1.0, 0.3 + self.epoch / (0.5 * recipe.epochs))
-        faces = augment(self.faces[rows], size_px, ramp * recipe.augmentation, self.rng)
+        faces = anonymize_some(self.faces[rows], recipe.anonymized_share, self.rng)
+        faces = augment(faces, size_px, ramp * recipe.augmentation, self.rng)
+        target = soft_labels(
+            self.labels[rows], recipe.label_smoothing, self.memory[rows], memory_weight
+        )
+        share = nn.functional.one_hot(self.labels[rows], len(self.tokens)).float()
+        mixed = float(torch.rand(1, generator=self.rng)) < recipe.mixup_share
+        if mixed:
+            faces, target, share = self._mix(faces, target, share)
         images = ((faces - self.mean) / self.std).unsqueeze(1).expand(-1, 3, -1, -1)
         images = images.to(self.device).contiguous(memory_format=torch.channels_last)
         tokens = self._draw_wordings(recipe.wordings_per_step).to(self.device)
@@ -215,10 +226,8 @@ class ContrastiveTrainer:
         scale: torch.Tensor = self.model.logit_scale  # type: ignore[assignment]
         logits = scale.exp() * image @ text.T
         logits = logits.view(len(rows), recipe.wordings_per_step, len(self.tokens))
-        memory = self.memory[rows].to(self.device)
-        loss = image_to_text_loss(
-            logits, labels, recipe.label_smoothing, memory, memory_weight
-        ) + recipe.text_to_image * text_to_image_loss(logits, labels)
+        loss = image_to_text_loss(logits, target.to(self.device))
+        loss = loss + recipe.text_to_image * text_to_image_loss(logits, share.to(self.device))
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
@@ -226,11 +235,21 @@ class ContrastiveTrainer:
         self.schedule.step()
         with torch.no_grad():
             scale.clamp_(max=MAX_LOG_SCALE)
-            said = logits.softmax(-1).mean(1).cpu()
-            self.memory[rows] = self.memory[rows].lerp(said, 1 - recipe.memory_decay)
+            if not mixed:
+                said = logits.softmax(-1).mean(1).cpu()
+                self.memory[rows] = self.memory[rows].lerp(said, 1 - recipe.memory_decay)
             self._average()
         self.step += 1
         return float(loss.detach())
+
+    def _mix(self, *pairs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Blend each tensor with the same shuffle of itself, the first part weighing more."""
+        alpha = self.recipe.mixup_alpha
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(torch.randint(2**31, (1,), generator=self.rng)))
+            part = float(torch.distributions.Beta(alpha, alpha).sample())
+        other = torch.randperm(len(pairs[0]), generator=self.rng)
+        return tuple(torch.lerp(x, x[other], min(part, 1 - part)) for x in pairs)
 
     def _draw_wordings(self, count: int) -> torch.Tensor:
         """`count` wordings a label, some words replaced by the unknown one: (count * L, C)."""
@@ -316,6 +335,7 @@ def open_clip_config(trunk: str, size_px: int, mean_std: tuple[float, float]) ->
                 "timm_pool": "avg",
                 "timm_proj": "linear",
                 "timm_drop": 0.2,
+                "timm_drop_path": 0.05,
                 "image_size": size_px,
             },
             "text_cfg": {

@@ -9,6 +9,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from operators.core.anonymizers import anonymizers
+from operators.core.tower import resize_crops
+
 #: A face whose grey values vary less than this is a blank image, not a face.
 BLANK_STD = 4.0
 
@@ -97,6 +100,23 @@ def epoch_order(labels: np.ndarray, rng: torch.Generator) -> torch.Tensor:
     return rows[torch.randperm(len(rows), generator=rng)]
 
 
+def anonymize_some(faces: torch.Tensor, share: float, rng: torch.Generator) -> torch.Tensor:
+    """Put the first `share` of `(N, S, S) uint8` faces through every registered anonymizer in turn.
+
+    Strengths are drawn between half and twice the default, so that one model serves crops that
+    were made safe in any of these ways.
+    """
+    kinds, size_px = anonymizers(), faces.shape[1]
+    parts = torch.arange(int(len(faces) * share)).chunk(len(kinds))
+    out = faces.clone()
+    for part, kind in zip(parts, torch.randperm(len(kinds), generator=rng).tolist(), strict=False):
+        factor = 2 ** float(_uniform((1,), -1, 1, rng))
+        crops = faces[part].unsqueeze(-1).expand(-1, -1, -1, 3).contiguous().numpy()
+        safe = kinds[kind].apply(crops, min(255.0, kinds[kind].default_strength * factor))
+        out[part] = torch.from_numpy(np.array(resize_crops(safe, size_px)[..., 0]))
+    return out
+
+
 def augment(
     faces: torch.Tensor, size_px: int, strength: float, rng: torch.Generator
 ) -> torch.Tensor:
@@ -169,9 +189,14 @@ def _light(x: torch.Tensor, strength: float, rng: torch.Generator) -> torch.Tens
 
 
 def _erase(x: torch.Tensor, share: float, rng: torch.Generator) -> torch.Tensor:
-    """Cover a rectangle of up to 20 by 20 px (of 48) in `share` of the faces with one grey."""
+    """Cover a rectangle of up to 20 by 20 px (of 48) in `share` of the faces with one grey.
+
+    One in four is as wide as the face, as masks and dark glasses are.
+    """
     count, size = x.shape[0], x.shape[-1]
     side = _uniform((count, 2), size * 0.15, size * 0.42, rng)
+    wide = torch.rand(count, generator=rng) < 0.25
+    side[:, 1] = torch.where(wide, 2.0 * size, side[:, 1])
     centre = _uniform((count, 2), 0, size, rng)
     at = torch.arange(size, dtype=torch.float32)
     rows = (at - centre[:, :1]).abs() < side[:, :1] / 2

@@ -11,15 +11,24 @@ import pytest
 import torch
 from PIL import Image
 
-from operators.training.calibration import fit_temperature, summarise
+from infra.errors import ConfigurationError
+from operators.evaluation.metrics import summarise
+from operators.training.calibration import fit_temperature
 from operators.training.contrastive import (
     ContrastiveTrainer,
     Recipe,
     image_to_text_loss,
+    soft_labels,
     text_to_image_loss,
 )
-from operators.training.faces import augment, clean_faces, epoch_order, split_for_calibration
-from pipelines.pretrain import main, new_trainer, read_faces
+from operators.training.faces import (
+    anonymize_some,
+    augment,
+    clean_faces,
+    epoch_order,
+    split_for_calibration,
+)
+from pipelines.pretrain import main, new_trainer, read_grey
 from schemas.tables import LABELS
 
 
@@ -66,33 +75,49 @@ def test_augmentation_varies_within_the_range_of_pixels() -> None:
     assert not torch.equal(out, augment(faces, 40, 0.8, torch.Generator().manual_seed(1)))
 
 
+def test_anonymized_faces_come_first_and_every_anonymizer_has_some() -> None:
+    faces = torch.from_numpy(_faces(100))
+    out = anonymize_some(faces, 0.5, torch.Generator().manual_seed(0))
+    changed = (out != faces).flatten(1).any(1)
+    assert not changed[50:].any()
+    kinds = changed[:50].view(5, 10)  # five anonymizers, ten faces each
+    assert kinds.any(1).sum() >= 3  # `none` changes nothing, `downsample` may not
+    assert out.dtype == torch.uint8
+
+
 def test_image_loss_is_least_at_the_target() -> None:
-    labels = torch.tensor([0, 2])
-    memory = torch.full((2, 3), 1 / 3)
     target = torch.tensor([[0.8, 0.1, 0.1], [0.1, 0.1, 0.8]])
-    best = image_to_text_loss(target.log().unsqueeze(1), labels, 0.3, memory, 0.0)
+    best = image_to_text_loss(target.log().unsqueeze(1), target)
     assert best == pytest.approx(float(-(target * target.log()).sum(1).mean()), abs=1e-5)
-    wrong = image_to_text_loss(target.flip(1).log().unsqueeze(1), labels, 0.3, memory, 0.0)
-    assert wrong > best
+    assert image_to_text_loss(target.flip(1).log().unsqueeze(1), target) > best
 
 
-def test_memory_takes_weight_from_a_label_the_model_never_believed() -> None:
-    logits = torch.tensor([[[4.0, 0.0, 0.0]]])
-    believed = torch.tensor([[1.0, 0.0, 0.0]])
+def test_soft_labels_are_shares_that_memory_moves() -> None:
+    memory = torch.tensor([[1.0, 0.0, 0.0]])
     label = torch.tensor([1])
-    trusting = image_to_text_loss(logits, label, 0.1, believed, 0.0)
-    doubting = image_to_text_loss(logits, label, 0.1, believed, 0.4)
-    assert doubting < trusting
+    plain = soft_labels(label, 0.3, memory, 0.0)
+    torch.testing.assert_close(plain, torch.tensor([[0.1, 0.8, 0.1]]))
+    moved = soft_labels(label, 0.3, memory, 0.5)
+    torch.testing.assert_close(moved, torch.tensor([[0.55, 0.4, 0.05]]))
 
 
 def test_faces_of_one_label_are_no_negatives_of_its_text() -> None:
     """Two equal faces of one label: the loss is at its least, log 2, not pushed apart."""
-    labels = torch.tensor([0, 0, 1])
+    share = torch.tensor([[1.0, 0], [1.0, 0], [0, 1.0]])
     ideal = torch.tensor([[20.0, 0], [20.0, 0], [0, 20.0]]).unsqueeze(1)
     least = (math.log(2) + 0) / 2 / math.log(3)
-    assert float(text_to_image_loss(ideal, labels)) == pytest.approx(least, abs=1e-5)
+    assert float(text_to_image_loss(ideal, share)) == pytest.approx(least, abs=1e-5)
     one_only = torch.tensor([[20.0, 0], [0.0, 0], [0, 20.0]]).unsqueeze(1)
-    assert text_to_image_loss(one_only, labels) > 2 * least
+    assert text_to_image_loss(one_only, share) > 2 * least
+
+
+def test_mixing_blends_face_target_and_share_alike(tmp_path: Path) -> None:
+    trainer = _trainer(tmp_path)
+    eye = torch.eye(7)
+    one, other = trainer._mix(eye, eye)
+    assert torch.equal(one, other)
+    torch.testing.assert_close(one.sum(1), torch.ones(7))
+    assert (one.diagonal() >= 0.5).all()  # the first part weighs more
 
 
 def _trainer(work: Path, epochs: int = 2) -> ContrastiveTrainer:
@@ -154,14 +179,14 @@ def _parquet(path: Path, labels: list[str]) -> str:
 
 
 def test_bad_training_data_is_named_before_training(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"unknown labels.*bliss"):
-        read_faces(_parquet(tmp_path / "a.parquet", ["anger", "bliss"]))
+    with pytest.raises(ConfigurationError, match=r"unknown labels.*bliss"):
+        read_grey(_parquet(tmp_path / "a.parquet", ["anger", "bliss"]))
     pq.write_table(pa.table({"image": [b"no image"], "label": ["anger"]}), tmp_path / "b.parquet")
-    with pytest.raises(ValueError, match="row 0 does not decode"):
-        read_faces(str(tmp_path / "b.parquet"))
+    with pytest.raises(ConfigurationError, match="row 0 does not decode"):
+        read_grey(str(tmp_path / "b.parquet"))
     pq.write_table(pa.table({"image": [b""]}), tmp_path / "c.parquet")
-    with pytest.raises(ValueError, match="no column label"):
-        read_faces(str(tmp_path / "c.parquet"))
+    with pytest.raises(ConfigurationError, match="no column label"):
+        read_grey(str(tmp_path / "c.parquet"))
 
 
 def test_a_checkpoint_of_another_recipe_is_refused(tmp_path: Path) -> None:

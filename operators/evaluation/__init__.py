@@ -1,0 +1,1 @@
+"""Measuring methods: metrics, intervals, and the disturbances that robustness is measured under."""

@@ -1,0 +1,222 @@
+"""The file of faces that fits and evaluations read: `faces.parquet`."""
+
+import hashlib
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from infra.errors import ConfigurationError
+from operators.anonymize import resolved
+from operators.backbone import Backbone
+from operators.core.tower import ImageTower, resize_crops
+from operators.methods.registry import Reads
+from schemas.config import Config
+from schemas.tables import LABELS
+
+CHUNK = 512
+#: Columns that are read where they are there, beside `image`.
+OPTIONAL = ("label", "subject", "clip_id", "session_id", "caption", "teacher")
+
+Crops = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class FacesFile:
+    """Faces and what is known of them, row by row; `labels` is -1 where a face has none."""
+
+    path: str
+    sha256: str
+    images: pa.ChunkedArray
+    columns: dict[str, Any]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def labels(self) -> NDArray[np.int64] | None:
+        return self.columns.get("label")
+
+    @property
+    def teacher(self) -> NDArray[np.float32] | None:
+        return self.columns.get("teacher")
+
+    def names(self, column: str) -> list[str] | None:
+        """A column of strings, if the file has it."""
+        return self.columns.get(column)
+
+    def take(self, rows: NDArray[np.integer]) -> "FacesFile":
+        """The faces in these rows."""
+        columns = {
+            name: values[rows]
+            if isinstance(values, np.ndarray)
+            else [values[row] for row in rows.tolist()]
+            for name, values in self.columns.items()
+        }
+        return replace(self, images=self.images.take(pa.array(rows)), columns=columns)
+
+    def crops(self, size_px: int) -> Iterator[tuple[int, Crops]]:
+        """Chunks as (place of the first face, `(n, size_px, size_px, 3) uint8 RGB`).
+
+        Raises `ConfigurationError` for an image that does not decode; names the file and row.
+        """
+        for first in range(0, len(self), CHUNK):
+            chunk = self.images.slice(first, CHUNK).to_pylist()
+            out = np.empty((len(chunk), size_px, size_px, 3), np.uint8)
+            for index, data in enumerate(chunk):
+                image = cv2.imdecode(np.frombuffer(data or b"\0", np.uint8), cv2.IMREAD_COLOR)
+                if image is None:
+                    raise ConfigurationError(
+                        f"{self.path}: the image in row {first + index} does not decode"
+                    )
+                rgb = np.ascontiguousarray(image[None, ..., ::-1])
+                out[index] = resize_crops(rgb, size_px)[0]
+            yield first, out
+
+
+def read_faces(path: str, need: tuple[str, ...] = ()) -> FacesFile:
+    """Read `path`; its images are decoded later, chunk by chunk.
+
+    Raises:
+        ConfigurationError: no such file, no Parquet, a column of `need` is missing, an unknown
+            label, a teacher of ragged width or with values that are not finite, or no face.
+    """
+    try:
+        names = pq.read_schema(path).names
+        wanted = ["image", *(name for name in OPTIONAL if name in names)]
+        if missing := [name for name in ("image", *need) if name not in names]:
+            raise ConfigurationError(f"{path}: has no column {', '.join(missing)}")
+        table = pq.read_table(path, columns=wanted)
+        with Path(path).open("rb") as stream:
+            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+    except FileNotFoundError:
+        raise ConfigurationError(f"{path}: no such file") from None
+    except (OSError, pa.ArrowInvalid) as error:
+        raise ConfigurationError(f"{path}: not a Parquet file that can be read: {error}") from None
+    if len(table) == 0:
+        raise ConfigurationError(f"{path}: holds no face")
+    if not (
+        pa.types.is_binary(table["image"].type) or pa.types.is_large_binary(table["image"].type)
+    ):
+        raise ConfigurationError(f"{path}: `image` holds {table['image'].type}, not encoded bytes")
+    columns: dict[str, Any] = {}
+    for name in wanted[1:]:
+        if name == "label":
+            columns[name] = _labels(path, table[name])
+        elif name == "teacher":
+            columns[name] = _teacher(path, table[name])
+        elif table[name].null_count == 0:
+            columns[name] = [str(value) for value in table[name].to_pylist()]
+    if "label" in columns and (columns["label"] == -1).all():
+        del columns["label"]
+    if missing := [name for name in need if name not in columns]:
+        raise ConfigurationError(f"{path}: column {', '.join(missing)} has empty rows")
+    return FacesFile(path, sha256, table["image"], columns)
+
+
+def _labels(path: str, column: pa.ChunkedArray) -> NDArray[np.int64]:
+    values = column.to_pylist()
+    unknown = sorted({str(value) for value in values if value is not None} - set(LABELS))
+    if unknown:
+        raise ConfigurationError(
+            f"{path}: unknown labels {', '.join(unknown[:5])}; known: {', '.join(LABELS)}"
+        )
+    order = {label: index for index, label in enumerate(LABELS)}
+    return np.asarray([-1 if value is None else order[value] for value in values], np.int64)
+
+
+def _teacher(path: str, column: pa.ChunkedArray) -> NDArray[np.float32]:
+    kind = column.type
+    if not (
+        pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind) or pa.types.is_large_list(kind)
+    ):
+        raise ConfigurationError(f"{path}: `teacher` holds {kind}, not vectors")
+    if column.null_count:
+        raise ConfigurationError(f"{path}: `teacher` has {column.null_count} empty rows")
+    widths = np.asarray([len(vector) for vector in column.to_numpy()])
+    if len(set(widths.tolist())) > 1:
+        row = int(np.flatnonzero(widths != widths[0])[0])
+        raise ConfigurationError(
+            f"{path}: `teacher` is {widths[0]} wide in row 0 and {widths[row]} in row {row}"
+        )
+    vectors = np.stack(column.to_numpy()).astype(np.float32)
+    bad = ~np.isfinite(vectors).all(axis=1)
+    if bad.any():
+        raise ConfigurationError(
+            f"{path}: `teacher` holds NaN or infinite values in {int(bad.sum())} rows, "
+            f"the first is row {int(np.flatnonzero(bad)[0])}"
+        )
+    if vectors.shape[1] == 0:
+        raise ConfigurationError(f"{path}: `teacher` holds vectors of no width")
+    return vectors
+
+
+class Reader:
+    """Turns a file's faces into what methods read, exactly as a run does.
+
+    The configured anonymizer comes first, then the tower at its one batch shape; `threads` towers
+    run side by side, one thread each, so that neither cores nor chunks show in a result.
+    """
+
+    def __init__(self, cfg: Config, backbone: Backbone, threads: int = os.cpu_count() or 1) -> None:
+        self.cfg, self.backbone, self.threads = cfg, backbone, threads
+        auto = cfg.extract.crop_px == "auto"
+        self.crop_px = backbone.image_size_px if auto else int(cfg.extract.crop_px)
+        self._idle: SimpleQueue[ImageTower] = SimpleQueue()
+
+    def safe(self, crops: Crops) -> Crops:
+        """What the configured anonymizer leaves of crops."""
+        entry, strength = resolved(self.cfg.privacy)
+        return entry.apply(crops, strength)
+
+    def crops(self, faces: FacesFile) -> Iterator[Crops]:
+        for _, crops in faces.crops(self.crop_px):
+            yield self.safe(crops)
+
+    def read(
+        self,
+        faces: FacesFile,
+        reads: Reads,
+        disturb: Callable[[Crops, int], Crops] = lambda crops, first: crops,
+        progress: Callable[[int, int, str], None] = lambda done, total, text: None,
+    ) -> NDArray:
+        """Embeddings `(N, D) float32` or crops `(N, P, P, 3) uint8`, by what a method reads.
+
+        `disturb(crops, first)` changes raw crops before they are made safe.
+        """
+        if reads is Reads.CROPS:
+            return np.concatenate(
+                [self.safe(disturb(crops, first)) for first, crops in faces.crops(self.crop_px)]
+            )
+        out = np.empty((len(faces), self.backbone.embedding_dim), np.float32)
+
+        def embed(item: tuple[int, Crops]) -> int:
+            first, crops = item
+            try:
+                tower = self._idle.get_nowait()
+            except Empty:
+                tower = ImageTower(self.backbone, batch_shape=self.cfg.embed.batch_crops)
+            vectors = tower(self.safe(disturb(crops, first)))
+            self._idle.put(tower)
+            # Embed hands vectors on as float16
+            out[first : first + len(crops)] = vectors.astype(np.float16)
+            return len(crops)
+
+        done, chunks = 0, faces.crops(self.crop_px)
+        with ThreadPoolExecutor(self.threads) as pool:
+            # a few at a time: `map` would decode the whole file ahead
+            while window := list(itertools.islice(chunks, 2 * self.threads)):
+                for count in pool.map(embed, window):
+                    done += count
+                    progress(done, len(faces), "faces")
+        return out
