@@ -45,7 +45,7 @@ bench: setup ## Measure decode to published rows end to end; writes benchmarks/r
 	@$(BIN)/python -m benchmarks.end_to_end
 
 lock: setup ## Resolve pyproject.toml into requirements.lock again
-	@$(BIN)/uv pip compile --quiet --universal --extra dev pyproject.toml --output-file requirements.lock
+	@$(BIN)/uv pip compile --quiet --universal --extra dev --extra teacher pyproject.toml --output-file requirements.lock
 
 docs: setup ## Write the generated pages of docs/
 	@$(BIN)/python -m pipelines.docs

@@ -30,7 +30,7 @@ _LOCAL_SECONDS = 90.0  # no server to wait for, but an import and a database to 
 _MOST_AT_ONCE = 20
 _MOST_CHARACTERS = 500
 #: A server that does not answer is given up on at once: the buffer is there for that.
-_IMPATIENT = {
+IMPATIENT = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING": "false",
@@ -91,7 +91,7 @@ class Tracker:
             return None
         errors = [answer["error"] for answer in answers if answer["error"]]
         return (
-            f"MLflow at {_without_password(self._uri)} is out of reach "
+            f"MLflow at {without_password(self._uri)} is out of reach "
             f"({errors[0] if errors else 'no answer in time'}): "
             f"{len(waiting) - len(done)} runs wait in {self._root.full(FOLDER)} for the next one"
         )
@@ -123,7 +123,7 @@ class Tracker:
         kept = {name: value for name, value in os.environ.items() if name != "MIEN_KEY"}
         package_root = str(Path(__file__).parents[1])
         path = os.pathsep.join(filter(None, [package_root, os.environ.get("PYTHONPATH")]))
-        patience = _IMPATIENT if self._server else {}
+        patience = IMPATIENT if self._server else {}
         env = {**kept, **patience, "MLFLOW_TRACKING_URI": self._uri, "PYTHONPATH": path}
         return subprocess.Popen(
             [sys.executable, "-m", "infra.mlflow_writer"],
@@ -162,7 +162,7 @@ def _payload(record: RunRecord, artifacts: Mapping[str, bytes | Path]) -> dict[s
         "start_ms": _milliseconds(record.started),
         "end_ms": _milliseconds(record.ended or datetime.now(UTC)),
         "status": _status(record.state),
-        "params": {name: value[:_MOST_CHARACTERS] for name, value in _flat(shown)},
+        "params": {name: value[:_MOST_CHARACTERS] for name, value in flat(shown)},
         "tags": {
             "mien.state": str(record.state),
             **{f"hash.{name}": value for name, value in record.hashes.items()},
@@ -193,11 +193,12 @@ def _metrics(record: RunRecord) -> dict[str, float]:
     return {re.sub(r"[^\w\-. /]", "_", name): float(value) for name, value in values.items()}
 
 
-def _flat(config: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+def flat(config: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """A nested configuration as `section.key` and text."""
     pairs: list[tuple[str, str]] = []
     for key, value in config.items():
         if isinstance(value, Mapping):
-            pairs += _flat(value, f"{prefix}{key}.")
+            pairs += flat(value, f"{prefix}{key}.")
         else:
             pairs.append((f"{prefix}{key}", str(value)))
     return pairs
@@ -213,5 +214,6 @@ def _milliseconds(moment: datetime) -> int:
     return int(moment.timestamp() * 1000)
 
 
-def _without_password(uri: str) -> str:
+def without_password(uri: str) -> str:
+    """A URI as it may be shown."""
     return re.sub(r"//[^/@]*@", "//", uri)

@@ -2,7 +2,7 @@
 
 import itertools
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +11,7 @@ from operators.backbone import load_backbone
 from operators.core.crops import flatten_crops
 from operators.core.operator import Ports, extend, flatten, fold, typed
 from operators.core.verdict import verdict_columns
+from operators.methods.artifact import Artifact
 from operators.methods.registry import MethodSpec, Reads, method
 from schemas.config import Score as ScoreConfig
 from schemas.tables import COSTS, SCORE, STAGED
@@ -20,10 +21,11 @@ _COST = COSTS[3]
 
 @dataclass(frozen=True)
 class Chosen:
-    """A method of this run and the hash that its rows carry."""
+    """A method of this run, the hash that its rows carry, and its artifact, by value."""
 
     spec: MethodSpec
     score_hash: str
+    artifact: Artifact | None = field(default=None, compare=False, repr=False)
 
 
 class Score:
@@ -39,7 +41,7 @@ class Score:
         self._abstain_below = cfg.abstain_below
         loaded = load_backbone(backbone)
         self._methods = [
-            (item, method(item.spec), method(item.spec).build(cfg, loaded, item.spec.artifact))
+            (item, method(item.spec), method(item.spec).build(cfg, loaded, item.artifact))
             for item in chosen
         ]
 

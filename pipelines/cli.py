@@ -11,8 +11,17 @@ from rich.table import Table
 
 from infra.errors import ConfigurationError, UserError
 from infra.offline import disable_telemetry
+from pipelines import cli_fit
+from pipelines.arguments import (
+    Arguments,
+    AsJson,
+    ConfigPath,
+    Overrides,
+    job_config,
+    messages,
+    split_arguments,
+)
 from pipelines.configuration import load_config, to_yaml
-from schemas.config import Config
 
 WIDTH = 160  # where there is no terminal to ask
 EPILOG = (
@@ -30,16 +39,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-messages = Console(stderr=True)
-
-Overrides = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="[SOURCE] [key.sub=value ...]", show_default=False),
-]
-ConfigPath = Annotated[
-    Path | None, typer.Option("--config", "-c", metavar="JOB.YAML", help="The job's YAML.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for a machine.")]
 StorePath = Annotated[str, typer.Argument(metavar="STORE", help="Folder or s3:// prefix.")]
 
 
@@ -56,32 +55,6 @@ def main() -> None:
         sys.exit(6)
 
 
-def split_arguments(arguments: list[str] | None) -> tuple[str | None, list[str]]:
-    """One optional SOURCE and any number of `key.sub=value`.
-
-    Raises `ConfigurationError` for a second source.
-    """
-    sources = [item for item in arguments or [] if not _is_override(item)]
-    if len(sources) > 1:
-        raise ConfigurationError(f"one SOURCE at most, got {len(sources)}: {' '.join(sources)}")
-    overrides = [item for item in arguments or [] if _is_override(item)]
-    return (sources[0] if sources else None), overrides
-
-
-def _is_override(text: str) -> bool:
-    key, equals, _ = text.partition("=")
-    return bool(equals) and all(part.isidentifier() for part in key.split("."))
-
-
-def job_config(
-    config: Path | None, source: str | None, out: str | None, overrides: list[str]
-) -> Config:
-    """The configuration of a job, with SOURCE and --out in their places."""
-    cfg = load_config(config, overrides)
-    given = {"source": source, "store": out}
-    return cfg.model_copy(update={key: value for key, value in given.items() if value})
-
-
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Folder of the demo: archive, store, report.")] = Path(
@@ -96,7 +69,7 @@ def demo(
 
 @app.command()
 def score(
-    arguments: Overrides = None,
+    arguments: Arguments = None,
     out: Annotated[str | None, typer.Option("--out", help="The store.")] = None,
     config: ConfigPath = None,
     limit: Annotated[
@@ -126,7 +99,7 @@ def score(
 @app.command()
 def publish(
     store: StorePath,
-    overrides: Annotated[list[str] | None, typer.Argument(metavar="[key.sub=value ...]")] = None,
+    overrides: Overrides = None,
     run: Annotated[str | None, typer.Option("--run", help="The run; by default the last.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -233,7 +206,7 @@ def schema(as_json: AsJson = False) -> None:
 
 @app.command(name="config")
 def show_config(
-    overrides: Annotated[list[str] | None, typer.Argument(metavar="[key.sub=value ...]")] = None,
+    overrides: Overrides = None,
     config: ConfigPath = None,
 ) -> None:
     """Print the resolved configuration as YAML: every key with the value that a run would use."""
@@ -253,6 +226,8 @@ def show(rows: list[dict[str, Any]], columns: tuple[str, ...], as_json: bool) ->
         table.add_row(*("" if row.get(name) is None else str(row[name]) for name in columns))
     Console(width=None if sys.stdout.isatty() else WIDTH).print(table)
 
+
+cli_fit.add_commands(app)
 
 if __name__ == "__main__":
     main()

@@ -70,3 +70,52 @@ def clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+class StepProgress:
+    """Progress of work that counts its own steps: a live bar, or a plain line now and then."""
+
+    def __init__(self, console: Console, what: str) -> None:
+        self._console, self._what = console, what
+        self._begin = self._said = time.monotonic()
+        self._last = 0
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[line]}"),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task(what, line="")
+
+    def __enter__(self) -> "StepProgress":
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+
+    def say(self, what: str) -> None:
+        """Another part of the work begins."""
+        self._what = what
+        self._bar.update(self._task, description=what)
+
+    def step(self, done: int, total: int, text: str) -> None:
+        """`done` of `total` steps; a count that starts over starts the clock again."""
+        now = time.monotonic()
+        if done <= self._last:
+            self._begin = now
+        self._last = done
+        left = (now - self._begin) / max(done, 1) * (total - done)
+        line = f"{done}/{total} {text}, ETA {clock(left)}"
+        self._bar.update(self._task, completed=done, total=total, line=line)
+        if not self._console.is_terminal and now - self._said >= EVERY_SECONDS:
+            self._said = now
+            self._console.print(f"{self._what}: {line}", soft_wrap=True)

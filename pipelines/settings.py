@@ -10,8 +10,10 @@ from infra.errors import ConfigurationError
 from operators.anonymize import resolved
 from operators.backbone import BackboneInfo, backbone_info
 from operators.core.detect import weights_sha256
+from operators.methods.artifact import Artifact
 from operators.methods.registry import MethodSpec, Reads, method
 from operators.score import Chosen
+from pipelines.artifacts import open_artifact
 from schemas.config import Config
 
 #: Raise it when an operator gives other faces or scores for equal input and configuration.
@@ -41,13 +43,23 @@ class Settings:
     @property
     def notes(self) -> list[str]:
         """What an operator should know before the run."""
+        found = []
         seen = min(self.crop_px, _anonymized_px(self.cfg, self.crop_px))
         if seen < self.backbone.image_size_px:
-            return [
+            found.append(
                 f"{self.backbone.name} was trained on {self.backbone.image_size_px} px and gets "
                 f"{seen} px: choose another privacy.anonymizer or a smaller embed.backbone"
-            ]
-        return []
+            )
+        entry, strength = resolved(self.cfg.privacy)
+        for item in self.chosen:
+            card = item.artifact.card if item.artifact else {}
+            fitted = card.get("data", {}).get("anonymizer")
+            if fitted and fitted != {"name": entry.name, "strength": strength}:
+                found.append(
+                    f"{item.spec.name} was fitted on crops made safe by {fitted['name']} "
+                    f"{fitted['strength']:g}, and this run uses {entry.name} {strength:g}"
+                )
+        return found
 
 
 def resolve_settings(cfg: Config) -> Settings:
@@ -60,6 +72,7 @@ def resolve_settings(cfg: Config) -> Settings:
         backbone = backbone_info(cfg.embed.backbone)
         specs = [MethodSpec.parse(text) for text in cfg.score.methods]
         entries = [method(spec) for spec in specs]
+        artifacts = [_artifact(spec, cfg, backbone) for spec in specs]
     except ValueError as error:
         raise ConfigurationError(str(error)) from None
     if len({spec.name for spec in specs}) < len(specs):
@@ -87,14 +100,23 @@ def resolve_settings(cfg: Config) -> Settings:
                 extract_hash,
                 backbone.sha256,
                 spec.name,
-                spec.artifact,
+                artifact and artifact.sha256,
                 cfg.score.abstain_below,
                 _plain(item.section(cfg.score)),
             ),
+            artifact,
         )
-        for spec, item in zip(specs, entries, strict=True)
+        for spec, item, artifact in zip(specs, entries, artifacts, strict=True)
     )
     return Settings(cfg, crop_px, extract_hash, backbone, chosen)
+
+
+def _artifact(spec: MethodSpec, cfg: Config, backbone: BackboneInfo) -> Artifact | None:
+    if spec.artifact is None:
+        return None
+    artifact = open_artifact(spec.artifact, cfg)
+    artifact.require(spec.name, backbone)
+    return artifact
 
 
 def digest(*parts: object) -> str:

@@ -63,12 +63,17 @@ def size_pools(cfg: Config, rows: int) -> Pools:
     return Pools(extract, share, embed, min(1.0, gpus / embed) if gpus else 0, write)
 
 
-def isolated_steps(settings: Settings) -> tuple[Step, ...]:
-    """What runs in the child: up to where the crops are safe, or not kept."""
-    steps = (
+def cropping_steps(settings: Settings) -> tuple[Step, ...]:
+    """From a file to safe crops."""
+    return (
         Step(Extract, (settings.cfg.extract, settings.crop_px, parent_file)),
         Step(Anonymize, (settings.cfg.privacy, settings.crop_px)),
     )
+
+
+def isolated_steps(settings: Settings) -> tuple[Step, ...]:
+    """What runs in the child: up to where the crops are safe, or not kept."""
+    steps = cropping_steps(settings)
     return steps if _crops_may_leave(settings) else (*steps, *_scoring_steps(settings))
 
 
@@ -114,6 +119,13 @@ def score_segments(segments: pa.Table, settings: Settings, store: Root, run_id: 
     for step in open_steps(settings):
         found = in_actors(found, step, pools)
     return write(found, store, run_id, pools)
+
+
+def crop_segments(segments: pa.Table, settings: Settings) -> Dataset:
+    """PLANNED rows in, what Extract and Anonymize add out: the safe crops among it."""
+    pools = size_pools(settings.cfg, len(segments))
+    steps = cropping_steps(settings)
+    return isolate(one_block_each(segments), steps, PLANNED, settings.cfg, pools)
 
 
 def isolate(

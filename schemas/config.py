@@ -109,10 +109,44 @@ class Score(Section):
     """The methods that turn faces into labels."""
 
     methods: tuple[str, ...] = ("zero_shot",)
-    """Names of registered methods: `mien methods` lists them."""
+    """Registered methods, `name` or `name@artifact`: `mien methods` lists them."""
     abstain_below: Fraction = 0.4
     """A face whose confidence is lower is marked `abstained`."""
     zero_shot: ZeroShot = ZeroShot()
+
+
+class FitExpClip(Section):
+    """Exp-CLIP: one projection, learnt from a teacher's vectors."""
+
+    teacher: Literal["auto", "column", "sentence", "image-to-text"] = "auto"
+    """Where teacher vectors come from: the data's column `teacher`; a sentence encoder over
+    facial-action captions (column `caption`, or written from the labels); or captions that a
+    local image-to-text model writes. `auto` takes the column if there is one, else `sentence`."""
+    teacher_path: str | None = None
+    """Folder of the image-to-text model, in the transformers layout, safetensors."""
+    instruction: str = (
+        "Describe objectively and in detail which facial actions the face in the picture shows. "
+        "Name no emotion."
+    )
+    """What an image-to-text teacher is asked; recorded with the artifact."""
+    prompts: dict[str, tuple[str, ...]] | None = None
+    """Prompts a label that the artifact scores with; by default the shipped ones."""
+    epochs: Annotated[int, Field(ge=1)] = 40
+    batch_size: Annotated[int, Field(ge=2)] = 512
+    learning_rate: Positive = 0.05
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    init: Literal["procrustes", "random"] = "procrustes"
+    """`procrustes` starts from the rotation that fits best, so from the backbone's own scores."""
+
+
+class Fit(Section):
+    """How `mien fit` trains. Never part of a hash: an artifact has its own."""
+
+    seed: int = 0
+    held_out: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """Share of the faces that are not trained on: they measure, and calibrate confidences."""
+    exp_clip: FitExpClip = FitExpClip()
 
 
 class Run(Section):
@@ -209,6 +243,7 @@ class Config(Section):
     privacy: Privacy = Privacy()
     embed: Embed = Embed()
     score: Score = Score()
+    fit: Fit = Fit()
     run: Run = Run()
     governance: Governance | None = None
     tracking: Tracking = Tracking()

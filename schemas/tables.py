@@ -330,3 +330,15 @@ STAGED = pa.schema(
         field("scores", pa.list_(SCORE), "-", "every method's scores of every face"),
     ]
 )
+
+
+#: What `mien crops` writes, for people to label and for `mien fit` and `mien evaluate` to read.
+FACES_FILE = pa.schema(
+    [
+        field("image", pa.binary(), "-", "one anonymized crop, PNG"),
+        maybe("label", pa.string(), "-", "apparent expression; to be filled in"),
+        maybe("subject", pa.string(), "-", "who it is, in your own names; may stay empty"),
+        field("clip_id", pa.string(), "-", "track of the face: one person in one video"),
+        PTS_SECONDS,
+    ]
+)

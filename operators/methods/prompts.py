@@ -162,8 +162,13 @@ def compose_wording(label: str, rng: random.Random) -> str:
     elif kind < 0.7:
         named = rng.choice(_NOUN_FRAMES).format(rng.choice(NOUNS[label]))
     else:
-        return rng.choice(_ACTION_FRAMES).format(_actions(label, rng, least=2))
+        return describe_actions(label, rng)
     return named if rng.random() < 0.7 else f"{named} with {_actions(label, rng, least=1)}"
+
+
+def describe_actions(label: str, rng: random.Random) -> str:
+    """A caption of the facial actions of a label, without a word for the label itself."""
+    return rng.choice(_ACTION_FRAMES).format(_actions(label, rng, least=2))
 
 
 def _actions(label: str, rng: random.Random, least: int) -> str:

@@ -1,6 +1,6 @@
 """The registry of scoring methods: one protocol, entry points, plain errors."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib.metadata import entry_points
@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from operators.backbone import Backbone
-from schemas.config import Score
+from operators.methods.artifact import Artifact
+from operators.training.checkpoint import Checkpoint
+from schemas.config import Fit, Score
 
 GROUP = "mien.methods"
 
@@ -38,19 +40,44 @@ class Method(Protocol):
 
 
 @dataclass(frozen=True)
+class FitData:
+    """What a fit may learn from; a column that the data lacks is None.
+
+    `faces()` gives what the method reads, as in `Method.score`: it costs a pass over the data, so
+    a fit checks its columns before it asks. `crops()` iterates `(n, P, P, 3) uint8 RGB`, made safe
+    by the configured anonymizer. `labels` is (N,) int64 in label order, -1 where a face has none;
+    `teacher` is (N, Dt) float32, finite.
+    """
+
+    count: int
+    faces: Callable[[], NDArray]
+    crops: Callable[[], Iterator[NDArray[np.uint8]]]
+    labels: NDArray[np.int64] | None = None
+    subjects: list[str] | None = None
+    captions: list[str] | None = None
+    teacher: NDArray[np.float32] | None = None
+
+
+#: Called as a fit goes on: steps done, steps in all, and a few words.
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
 class MethodEntry:
-    """A registered method: what it reads, where it is published, how it is built.
+    """A registered method: what it reads, where it is published, how it is built and fitted.
 
     `build(cfg, backbone, artifact)` loads it; `section` names its part of the configuration, which
-    is hashed.
+    is hashed. `fit(cfg, backbone, data, progress, checkpoint)` makes its artifact; it raises
+    `ValueError` for data that it cannot learn from, before it trains.
     """
 
     name: str
     summary: str
     source: str
     reads: Reads
-    build: Callable[[Score, Backbone, str | None], Method]
+    build: Callable[[Score, Backbone, Artifact | None], Method]
     needs_artifact: bool = False
+    fit: Callable[[Fit, Backbone, FitData, Progress, Checkpoint], Artifact] | None = None
     section: Callable[[Score], Any] = lambda cfg: None
 
 
@@ -97,11 +124,14 @@ def method(spec: MethodSpec) -> MethodEntry:
         raise ValueError(f"unknown method {spec.name!r}; known: {', '.join(known)}")
     entry = known[spec.name]
     if entry.needs_artifact and spec.artifact is None:
-        raise ValueError(f"{spec.name} needs an artifact: score.methods=[{spec.name}@PATH]")
+        raise ValueError(
+            f"{spec.name} needs an artifact: score.methods=[{spec.name}@PATH], made by "
+            f"`mien fit {spec.name}`"
+        )
     if not entry.needs_artifact and spec.artifact is not None:
         raise ValueError(f"{spec.name} takes no artifact: write score.methods=[{spec.name}]")
     return entry
 
 
 def _load_shipped() -> None:
-    from operators.methods import zero_shot  # noqa: F401  (registers itself)
+    from operators.methods import exp_clip, zero_shot  # noqa: F401  (they register themselves)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from operators.backbone import Backbone
 from operators.core.verdict import softmax
+from operators.methods.artifact import Artifact
 from operators.methods.prompts import CLASS_PROMPTS
 from operators.methods.registry import MethodEntry, Reads, register
 from schemas.config import Score
@@ -19,7 +20,7 @@ from schemas.tables import LABELS
 class ZeroShot:
     """Scores embeddings by their cosine to each label's mean prompt embedding."""
 
-    def __init__(self, cfg: Score, backbone: Backbone, artifact: str | None = None) -> None:
+    def __init__(self, cfg: Score, backbone: Backbone, artifact: Artifact | None = None) -> None:
         section = cfg.zero_shot
         prompts = section.prompts or CLASS_PROMPTS
         if set(prompts) != set(LABELS):

@@ -1,0 +1,153 @@
+"""Crops: anonymized faces of an archive in one Parquet file, for people to label."""
+
+import hashlib
+import heapq
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from rich.console import Console
+
+from infra.cluster import cluster
+from infra.errors import ConfigurationError, SourceError
+from infra.listing import list_sources
+from infra.store import Store
+from operators.core.crops import flatten_crops
+from operators.core.operator import empty_values
+from operators.resolve import resolve
+from pipelines.configuration import require_governance
+from pipelines.plan import Plan, make_plan, planned_table
+from pipelines.progress import VideoProgress
+from pipelines.score import stoppable
+from pipelines.settings import resolve_settings
+from pipelines.steps import crop_segments
+from schemas.config import Config
+from schemas.tables import FACES_FILE, STAGED
+
+ROWS_A_GROUP = 1000
+
+Face = dict[str, Any]
+
+
+def write_crops(cfg: Config, out: Path, sample: int | None, console: Console) -> tuple[int, int]:
+    """Write safe crops of the faces in `cfg.source` to `out`; counts of (faces, broken spans).
+
+    With `sample`, that many faces are drawn, each as likely as any other; the same ones however
+    often and on however many workers it is done. `out` appears whole or not at all.
+
+    Raises the errors of `infra.errors`; nothing is done before all is checked.
+    """
+    require_governance(cfg)
+    settings = resolve_settings(cfg)
+    if not cfg.source:
+        raise ConfigurationError("no source: name it on the command line or as `source:`")
+    if cfg.privacy.anonymizer.name == "none":
+        raise ConfigurationError(
+            "privacy.anonymizer=none: the file would hold raw faces; choose an anonymizer"
+        )
+    if not out.parent.is_dir():
+        raise ConfigurationError(f"{out}: no such folder")
+    sources, skipped = list_sources(
+        cfg.source, cfg.plan.include, cfg.plan.exclude, cfg.plan.min_age_seconds
+    )
+    partial = out.with_name(f".{out.name}.new")
+    with (
+        tempfile.TemporaryDirectory() as scratch,  # ids of a key that is forgotten, unless given
+        stoppable(cfg.run.stop_at),
+        cluster(cfg),
+    ):
+        store = Store.open(scratch, create=True)
+        plan = make_plan(cfg, settings, store, sources, skipped)
+        if not plan.segments:
+            raise SourceError(f"{cfg.source}: none of {len(sources)} files is a video to read")
+        flow = crop_segments(planned_table(plan.segments), settings)
+        batches = flow.iter_batches(batch_size=None, batch_format="pyarrow")
+        broken: list[str] = []
+        with VideoProgress(console, plan.seconds, len(plan.segments)) as progress:
+            faces = _faces(batches, plan, progress, broken)
+            count = _write(partial, faces if sample is None else _sampled(faces, sample))
+    partial.replace(out)
+    unread = sum(not video.segments for video in plan.videos)
+    return count, len(broken) + unread
+
+
+def _faces(
+    batches: Iterable[Any], plan: Plan, progress: VideoProgress, broken: list[str]
+) -> Iterator[Face]:
+    """Faces of each video once all its segments are there: only then are its tracks known."""
+    waiting = {video.video_id: len(video.segments) for video in plan.videos}
+    number = {video.video_id: place for place, video in enumerate(plan.videos)}
+    rows: dict[str, list[tuple[pa.Table, list[bytes]]]] = defaultdict(list)
+    for batch in batches:
+        for index in range(len(batch)):
+            row = batch.slice(index, 1)
+            video_id, begin, end = (
+                row[name][0].as_py() for name in ("video_id", "start_seconds", "end_seconds")
+            )
+            if row["reason"][0].as_py():
+                broken.append(row["segment_id"][0].as_py())
+            _, crops = flatten_crops(row["crops"])
+            rows[video_id].append((_as_staged(row), [_png(crop) for crop in crops]))
+            progress.add(end - begin, len(crops))
+            if len(rows[video_id]) == waiting[video_id]:
+                yield from _tracked(rows.pop(video_id), number[video_id])
+
+
+def _as_staged(row: pa.Table) -> pa.Table:
+    """The row as resolve reads it: without crops and without scores."""
+    columns: dict[str, Any] = dict(empty_values(STAGED, 1))
+    columns |= {name: row[name] for name in row.column_names if name in STAGED.names}
+    return pa.table([columns[name] for name in STAGED.names], schema=STAGED)
+
+
+def _tracked(segments: list[tuple[pa.Table, list[bytes]]], number: int) -> Iterator[Face]:
+    segments.sort(key=lambda item: item[0]["start_seconds"][0].as_py())
+    faces = resolve(pa.concat_tables([table for table, _ in segments]), None, 0.0)["faces"]
+    images = [image for _, images in segments for image in images]
+    names = ("face_id", "video_id", "track_id", "pts_seconds")
+    columns = (faces[name].to_pylist() for name in names)
+    for image, face_id, video_id, track_id, pts in zip(images, *columns, strict=True):
+        yield {
+            "image": image,
+            "label": None,
+            "subject": None,
+            "clip_id": track_id,
+            "pts_seconds": pts,
+            # a place in the draw that does not change with the key
+            "draw": f"{number}{face_id.removeprefix(video_id)}",
+        }
+
+
+def _sampled(faces: Iterator[Face], count: int) -> list[Face]:
+    """The `count` faces whose places hash lowest: a fair draw that order does not change."""
+
+    def place(face: Face) -> bytes:
+        return hashlib.sha256(face["draw"].encode()).digest()
+
+    chosen = heapq.nsmallest(count, faces, key=place)
+    return sorted(chosen, key=lambda face: (face["clip_id"], face["pts_seconds"]))
+
+
+def _png(crop: np.ndarray) -> bytes:
+    done, data = cv2.imencode(".png", crop[..., ::-1])
+    assert done
+    return data.tobytes()
+
+
+def _write(path: Path, faces: Any) -> int:
+    count = 0
+    group: list[Face] = []
+    with pq.ParquetWriter(path, FACES_FILE, compression="zstd") as writer:
+        for face in faces:
+            group.append(face)
+            if len(group) == ROWS_A_GROUP:
+                writer.write_table(pa.Table.from_pylist(group, FACES_FILE))
+                count, group = count + len(group), []
+        writer.write_table(pa.Table.from_pylist(group, FACES_FILE))
+    return count + len(group)
