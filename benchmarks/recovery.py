@@ -82,7 +82,7 @@ def measure(path: str, cfg: Config) -> dict[str, Any]:
     assert labels is not None
     backbone = load_backbone(cfg.embed.backbone)
     crops = np.concatenate([part for _, part in faces.crops(backbone.image_size_px)])
-    plain = ZeroShot(cfg.score, backbone).score(Reader(cfg, backbone).read(faces, Reads.EMBEDDINGS))
+    plain = ZeroShot(cfg.score, backbone).score(Reader(cfg, backbone, faces).read(Reads.EMBEDDINGS))
     with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:  # faces stay off the disk
         clip = Clip(
             "faces.mp4",

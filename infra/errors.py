@@ -1,5 +1,8 @@
 """Failures that the user can act on: one plain line that names the thing and the fix."""
 
+import contextlib
+from collections.abc import Iterator
+
 
 class UserError(Exception):
     """Ends the command with its message alone, no traceback."""
@@ -47,3 +50,12 @@ class StoreBusy(UserError):
     """Another run holds the store."""
 
     exit_code = 7
+
+
+@contextlib.contextmanager
+def interruption(message: str) -> Iterator[None]:
+    """Turn Ctrl-C into `Resumable` (exit 6) with what the user may rely on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Resumable(f"interrupted: {message}") from None

@@ -65,8 +65,9 @@ def log_trial(cfg: Tracking, trial: Trial) -> str | None:
             _log(mlflow, trial)
     except Exception as error:  # noqa: BLE001 - whatever MLflow raises, the work is done
         return (
-            f"MLflow at {without_password(uri)} is out of reach ({type(error).__name__}): "
-            "this run is not in it; its files are in the output folder"
+            f"MLflow at {without_password(uri)} is out of reach or refused "
+            f"({type(error).__name__}): this run is not in it, or not whole; its files are in the "
+            "output folder"
         )
     return None
 
@@ -87,7 +88,10 @@ def fetch_model(reference: str, cfg: Tracking) -> Iterator[Path]:
                 f"{reference}: MLflow at {without_password(uri)} gives no such model "
                 f"({type(error).__name__})"
             ) from None
-        yield Path(path) / "artifacts" / "artifact"
+        found = sorted(Path(path).glob("artifacts/*/card.json"))
+        if not found:
+            raise ConfigurationError(f"{reference}: is no model that `mien fit` registered")
+        yield found[0].parent
 
 
 def _mlflow(uri: str) -> Any:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from infra.errors import ConfigurationError, UserError
@@ -48,7 +49,7 @@ def main() -> None:
     try:
         app(standalone_mode=True)
     except UserError as error:
-        messages.print(f"[red]mien:[/] {error}", markup=True, highlight=False, soft_wrap=True)
+        messages.print(f"[red]mien:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         messages.print("[red]mien:[/] interrupted: the same command goes on from here")

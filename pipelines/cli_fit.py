@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from infra.errors import ConfigurationError
 from pipelines.arguments import (
     Arguments,
     AsJson,
@@ -116,8 +115,6 @@ def evaluate(
     from pipelines.evaluate import Folds, print_metrics
     from pipelines.evaluate import evaluate as run
 
-    if not method and not artifact:
-        raise ConfigurationError("what is to be evaluated? --method NAME or --artifact PATH")
     cfg = load_config(config, overrides or [])
     parts = Folds.parse(folds) if folds else None
     metrics = run(cfg, data, out, messages, method, artifact, parts, robustness)

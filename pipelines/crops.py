@@ -2,6 +2,7 @@
 
 import hashlib
 import heapq
+import json
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -15,24 +16,29 @@ import pyarrow.parquet as pq
 from rich.console import Console
 
 from infra.cluster import cluster
-from infra.errors import ConfigurationError, SourceError
+from infra.errors import ConfigurationError, SourceError, interruption
 from infra.listing import list_sources
 from infra.store import Store
+from operators.anonymize import resolved
 from operators.core.crops import flatten_crops
 from operators.core.operator import empty_values
 from operators.resolve import resolve
 from pipelines.configuration import require_governance
+from pipelines.faces import ANONYMIZER_KEY
 from pipelines.plan import Plan, make_plan, planned_table
 from pipelines.progress import VideoProgress
-from pipelines.score import stoppable
+from pipelines.publish import lost_rows
+from pipelines.score import batches, stoppable
 from pipelines.settings import resolve_settings
 from pipelines.steps import crop_segments
-from schemas.config import Config
+from schemas.config import Config, Score
 from schemas.tables import FACES_FILE, STAGED
 
 ROWS_A_GROUP = 1000
 
 Face = dict[str, Any]
+#: A segment's row as resolve reads it, and the PNG of each of its faces.
+Cropped = tuple[pa.Table, list[bytes]]
 
 
 def write_crops(cfg: Config, out: Path, sample: int | None, console: Console) -> tuple[int, int]:
@@ -44,7 +50,7 @@ def write_crops(cfg: Config, out: Path, sample: int | None, console: Console) ->
     Raises the errors of `infra.errors`; nothing is done before all is checked.
     """
     require_governance(cfg)
-    settings = resolve_settings(cfg)
+    settings = resolve_settings(cfg.model_copy(update={"score": Score()}))  # nothing is scored
     if not cfg.source:
         raise ConfigurationError("no source: name it on the command line or as `source:`")
     if cfg.privacy.anonymizer.name == "none":
@@ -52,7 +58,11 @@ def write_crops(cfg: Config, out: Path, sample: int | None, console: Console) ->
             "privacy.anonymizer=none: the file would hold raw faces; choose an anonymizer"
         )
     if not out.parent.is_dir():
-        raise ConfigurationError(f"{out}: no such folder")
+        raise ConfigurationError(f"{out.parent}: no such folder")
+    if out.exists():
+        raise ConfigurationError(
+            f"{out}: is there already, perhaps with labels: name another file, or remove it"
+        )
     sources, skipped = list_sources(
         cfg.source, cfg.plan.include, cfg.plan.exclude, cfg.plan.min_age_seconds
     )
@@ -67,24 +77,36 @@ def write_crops(cfg: Config, out: Path, sample: int | None, console: Console) ->
         if not plan.segments:
             raise SourceError(f"{cfg.source}: none of {len(sources)} files is a video to read")
         flow = crop_segments(planned_table(plan.segments), settings)
-        batches = flow.iter_batches(batch_size=None, batch_format="pyarrow")
         broken: list[str] = []
-        with VideoProgress(console, plan.seconds, len(plan.segments)) as progress:
-            faces = _faces(batches, plan, progress, broken)
-            count = _write(partial, faces if sample is None else _sampled(faces, sample))
-    partial.replace(out)
+        anonymizer, strength = resolved(cfg.privacy)
+        note = json.dumps({"name": anonymizer.name, "strength": strength}).encode()
+        schema = FACES_FILE.with_metadata({ANONYMIZER_KEY: note})
+        try:
+            with (
+                interruption("nothing was written; the same command starts again"),
+                VideoProgress(console, plan.seconds, len(plan.segments), "cropping") as progress,
+            ):
+                faces = _faces(batches(flow), plan, progress, broken)
+                chosen = faces if sample is None else _sampled(faces, sample)
+                count = _write(partial, chosen, schema)
+            partial.replace(out)
+        finally:
+            partial.unlink(missing_ok=True)
     unread = sum(not video.segments for video in plan.videos)
     return count, len(broken) + unread
 
 
 def _faces(
-    batches: Iterable[Any], plan: Plan, progress: VideoProgress, broken: list[str]
+    found: Iterable[pa.Table], plan: Plan, progress: VideoProgress, broken: list[str]
 ) -> Iterator[Face]:
-    """Faces of each video once all its segments are there: only then are its tracks known."""
-    waiting = {video.video_id: len(video.segments) for video in plan.videos}
-    number = {video.video_id: place for place, video in enumerate(plan.videos)}
-    rows: dict[str, list[tuple[pa.Table, list[bytes]]]] = defaultdict(list)
-    for batch in batches:
+    """The faces of all videos in the plan's order, whatever order their segments come in.
+
+    A video's tracks are known once all its segments are there. What never comes is `broken`.
+    """
+    videos = [video for video in plan.videos if video.segments]
+    rows: dict[str, list[Cropped]] = defaultdict(list)
+    turn = 0
+    for batch in found:
         for index in range(len(batch)):
             row = batch.slice(index, 1)
             video_id, begin, end = (
@@ -95,8 +117,15 @@ def _faces(
             _, crops = flatten_crops(row["crops"])
             rows[video_id].append((_as_staged(row), [_png(crop) for crop in crops]))
             progress.add(end - begin, len(crops))
-            if len(rows[video_id]) == waiting[video_id]:
-                yield from _tracked(rows.pop(video_id), number[video_id])
+        while turn < len(videos) and len(rows[videos[turn].video_id]) == len(videos[turn].segments):
+            yield from _tracked(rows.pop(videos[turn].video_id), turn)
+            turn += 1
+    for number, video in enumerate(videos[turn:], start=turn):
+        came = {table["segment_id"][0].as_py() for table, _ in rows[video.video_id]}
+        lost = [segment for segment in video.segments if segment["segment_id"] not in came]
+        broken += [segment["segment_id"] for segment in lost]
+        empty = [(lost_rows([segment]), []) for segment in lost]
+        yield from _tracked([*rows.pop(video.video_id), *empty], number)
 
 
 def _as_staged(row: pa.Table) -> pa.Table:
@@ -106,7 +135,7 @@ def _as_staged(row: pa.Table) -> pa.Table:
     return pa.table([columns[name] for name in STAGED.names], schema=STAGED)
 
 
-def _tracked(segments: list[tuple[pa.Table, list[bytes]]], number: int) -> Iterator[Face]:
+def _tracked(segments: list[Cropped], number: int) -> Iterator[Face]:
     segments.sort(key=lambda item: item[0]["start_seconds"][0].as_py())
     faces = resolve(pa.concat_tables([table for table, _ in segments]), None, 0.0)["faces"]
     images = [image for _, images in segments for image in images]
@@ -120,7 +149,7 @@ def _tracked(segments: list[tuple[pa.Table, list[bytes]]], number: int) -> Itera
             "clip_id": track_id,
             "pts_seconds": pts,
             # a place in the draw that does not change with the key
-            "draw": f"{number}{face_id.removeprefix(video_id)}",
+            "draw": (number, face_id.removeprefix(video_id)),
         }
 
 
@@ -128,10 +157,9 @@ def _sampled(faces: Iterator[Face], count: int) -> list[Face]:
     """The `count` faces whose places hash lowest: a fair draw that order does not change."""
 
     def place(face: Face) -> bytes:
-        return hashlib.sha256(face["draw"].encode()).digest()
+        return hashlib.sha256("{}{}".format(*face["draw"]).encode()).digest()
 
-    chosen = heapq.nsmallest(count, faces, key=place)
-    return sorted(chosen, key=lambda face: (face["clip_id"], face["pts_seconds"]))
+    return sorted(heapq.nsmallest(count, faces, key=place), key=lambda face: face["draw"])
 
 
 def _png(crop: np.ndarray) -> bytes:
@@ -140,14 +168,14 @@ def _png(crop: np.ndarray) -> bytes:
     return data.tobytes()
 
 
-def _write(path: Path, faces: Any) -> int:
+def _write(path: Path, faces: Iterable[Face], schema: pa.Schema) -> int:
     count = 0
     group: list[Face] = []
-    with pq.ParquetWriter(path, FACES_FILE, compression="zstd") as writer:
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         for face in faces:
             group.append(face)
             if len(group) == ROWS_A_GROUP:
-                writer.write_table(pa.Table.from_pylist(group, FACES_FILE))
+                writer.write_table(pa.Table.from_pylist(group, schema))
                 count, group = count + len(group), []
-        writer.write_table(pa.Table.from_pylist(group, FACES_FILE))
+        writer.write_table(pa.Table.from_pylist(group, schema))
     return count + len(group)

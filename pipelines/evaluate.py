@@ -12,25 +12,28 @@ from rich.console import Console
 from rich.table import Table
 from sklearn.model_selection import GroupKFold
 
-from infra.errors import ConfigurationError
+from infra.errors import ConfigurationError, interruption
 from infra.experiments import Trial, log_trial
-from operators.anonymize import resolved
 from operators.backbone import Backbone
 from operators.evaluation.corruptions import corrupt, corruptions
 from operators.evaluation.metrics import summarise
 from operators.methods.artifact import Artifact
-from operators.methods.registry import Method, MethodEntry, MethodSpec, Progress, methods
+from operators.methods.registry import (
+    Method,
+    MethodEntry,
+    MethodSpec,
+    Progress,
+    method,
+    methods,
+)
 from operators.training.checkpoint import Checkpoint
 from pipelines.artifacts import artifact_method, open_artifact
-from pipelines.faces import FacesFile, Reader, read_faces
+from pipelines.faces import GROUP_COLUMNS, FacesFile, Reader, read_faces
 from pipelines.figures_evaluation import confusion_png, reliability_png, robustness_png
 from pipelines.fit import fit_faces, open_backbone
 from pipelines.progress import StepProgress
 from schemas.config import Config
 from schemas.tables import LABELS
-
-#: Who a face is of, in the order of preference: intervals and folds go by people.
-GROUP_COLUMNS = ("subject", "session_id", "clip_id")
 
 
 @dataclass(frozen=True)
@@ -75,20 +78,25 @@ def evaluate(
     faces = labelled(read_faces(data, need), console)
     backbone = open_backbone(cfg)
     entry, artifact = chosen(cfg, name, reference, folds)
-    reader = Reader(cfg, backbone)
-    with StepProgress(console, f"evaluating {entry.name}") as progress:
+    reader = Reader(cfg, backbone, faces)
+    fitted = artifact and artifact.card.get("data", {}).get("anonymizer")
+    if fitted and fitted != reader.anonymizer:
+        console.print(f"note: fitted on crops made safe by {fitted}, not {reader.anonymizer}")
+    with (
+        interruption("nothing was written; the same command starts again"),
+        StepProgress(console, f"evaluating {entry.name}") as progress,
+    ):
         if folds:
-            read = by_folds(cfg, entry, backbone, faces, folds, progress.step)
+            read = by_folds(cfg, entry, reader, folds, progress.step)
         else:
-            method = built(cfg, entry, backbone, artifact)
-            read = whole(method, entry, reader, faces, progress.step)
+            read = whole(built(cfg, entry, backbone, artifact), entry, reader, progress.step)
         probabilities = read(lambda crops, first: crops)
         labels = faces.labels
         assert labels is not None
-        metrics = summarise(probabilities, labels, LABELS, groups(faces))
+        metrics = summarise(probabilities, labels, LABELS, faces.groups)
         if robustness:
             metrics["robustness"] = under_disturbance(read, labels, progress.say)
-    metrics |= facts(cfg, entry, backbone, artifact, faces, folds)
+    metrics |= facts(entry, reader, artifact, folds)
     files = write(out, metrics, probabilities, labels)
     trial = Trial(
         name=f"evaluate {entry.name}",
@@ -117,26 +125,26 @@ def chosen(
     cfg: Config, name: str | None, reference: str | None, folds: Folds | None
 ) -> tuple[MethodEntry, Artifact | None]:
     """The method, and its artifact where it is not fitted here."""
-    if name and "@" in name:
-        spec = MethodSpec.parse(name)
-        name, reference = spec.name, spec.artifact
+    spec = MethodSpec.parse(name or "")
+    if spec.artifact and reference:
+        raise ConfigurationError("an artifact is given twice: by --method and by --artifact")
+    reference = reference or spec.artifact
+    if folds and reference:
+        raise ConfigurationError("--folds fits by itself: leave the artifact out")
+    if not reference and not spec.name:
+        raise ConfigurationError("what is to be evaluated? --method NAME or --artifact PATH")
     try:
         artifact = open_artifact(reference, cfg) if reference else None
+        found = spec.name or (artifact_method(artifact) if artifact else "")
+        fits = reference or ("fitted here" if folds and fittable_here(found) else None)
+        return method(MethodSpec(found, fits)), artifact
     except ValueError as error:
         raise ConfigurationError(str(error)) from None
-    name = name or (artifact_method(artifact) if artifact else None)
-    known = {entry.name: entry for entry in methods()}
-    if name not in known:
-        asked = f"unknown method {name!r}" if name else "name --method or --artifact"
-        raise ConfigurationError(f"{asked}; known methods: {', '.join(known)}")
-    entry = known[name]
-    if folds and artifact:
-        raise ConfigurationError("--folds fits by itself: leave --artifact out")
-    if entry.needs_artifact and not artifact and not folds:
-        raise ConfigurationError(
-            f"{name} needs an artifact: --artifact PATH, made by `mien fit {name}`, or --folds"
-        )
-    return entry, artifact
+
+
+def fittable_here(name: str) -> bool:
+    """Whether folds fit this method, or take it as it is."""
+    return any(entry.name == name and entry.fit is not None for entry in methods())
 
 
 def built(cfg: Config, entry: MethodEntry, backbone: Backbone, artifact: Artifact | None) -> Method:
@@ -147,54 +155,47 @@ def built(cfg: Config, entry: MethodEntry, backbone: Backbone, artifact: Artifac
         raise ConfigurationError(str(error)) from None
 
 
-def whole(
-    method: Method, entry: MethodEntry, reader: Reader, faces: FacesFile, progress: Progress
-) -> Read:
+def whole(scorer: Method, entry: MethodEntry, reader: Reader, progress: Progress) -> Read:
     """How to score all faces, disturbed in some way, with one method."""
 
     def read(disturb: Any) -> NDArray[np.float32]:
-        return method.score(reader.read(faces, entry.reads, disturb, progress))[:, : len(LABELS)]
+        return scorer.score(reader.read(entry.reads, disturb, progress))[:, : len(LABELS)]
 
     return read
 
 
 def by_folds(
-    cfg: Config,
-    entry: MethodEntry,
-    backbone: Backbone,
-    faces: FacesFile,
-    folds: Folds,
-    progress: Progress,
+    cfg: Config, entry: MethodEntry, reader: Reader, folds: Folds, progress: Progress
 ) -> Read:
     """How to score every face with a method that never saw its person."""
+    faces = reader.faces
     names = faces.names(folds.column) or []
     if len(set(names)) < folds.count:
         raise ConfigurationError(
             f"--folds {folds.column}:{folds.count}: the data has {len(set(names))} values of it"
         )
-    reader = Reader(cfg, backbone)
     splitter = GroupKFold(folds.count, shuffle=True, random_state=cfg.fit.seed)
+    undisturbed = reader.read(entry.reads, progress=progress) if entry.fit else None
     parts: list[tuple[NDArray[np.int64], Method]] = []
     for train, test in splitter.split(names, groups=names):
         artifact = None
-        if entry.fit is not None:
-            part = faces.take(train)
-            artifact = fit_faces(cfg, entry, backbone, part, progress, Checkpoint())
-        parts.append((test, built(cfg, entry, backbone, artifact)))
+        if undisturbed is not None:
+            part, seen = Reader(cfg, reader.backbone, faces.take(train)), undisturbed[train]
+
+            def read_part(seen: NDArray = seen) -> NDArray:
+                return seen
+
+            artifact = fit_faces(cfg, entry, part, read_part, progress, Checkpoint())
+        parts.append((test, built(cfg, entry, reader.backbone, artifact)))
 
     def read(disturb: Any) -> NDArray[np.float32]:
-        seen = reader.read(faces, entry.reads, disturb, progress)
+        seen = reader.read(entry.reads, disturb, progress)
         out = np.empty((len(faces), len(LABELS)), np.float32)
-        for rows, method in parts:
-            out[rows] = method.score(seen[rows])[:, : len(LABELS)]
+        for rows, scorer in parts:
+            out[rows] = scorer.score(seen[rows])[:, : len(LABELS)]
         return out
 
     return read
-
-
-def groups(faces: FacesFile) -> list[str] | None:
-    """Who the faces are of, as far as the file says."""
-    return next((names for column in GROUP_COLUMNS if (names := faces.names(column))), None)
 
 
 def under_disturbance(
@@ -225,22 +226,16 @@ def under_disturbance(
 
 
 def facts(
-    cfg: Config,
-    entry: MethodEntry,
-    backbone: Backbone,
-    artifact: Artifact | None,
-    faces: FacesFile,
-    folds: Folds | None,
+    entry: MethodEntry, reader: Reader, artifact: Artifact | None, folds: Folds | None
 ) -> dict[str, Any]:
     """What the figures rest on."""
-    anonymizer, strength = resolved(cfg.privacy)
     return {
         "method": entry.name,
         "artifact_sha256": artifact.sha256 if artifact else None,
-        "backbone": backbone.name,
-        "backbone_sha256": backbone.sha256,
-        "anonymizer": f"{anonymizer.name} {strength:g}",
-        "data_sha256": faces.sha256,
+        "backbone": reader.backbone.name,
+        "backbone_sha256": reader.backbone.sha256,
+        "anonymizer": "{name} {strength:g}".format(**reader.anonymizer),
+        "data_sha256": reader.faces.sha256,
         "folds": f"{folds.column}:{folds.count}" if folds else None,
     }
 

@@ -2,7 +2,9 @@
 
 import hashlib
 import itertools
+import json
 import os
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -14,6 +16,7 @@ import cv2
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 from numpy.typing import NDArray
 
 from infra.errors import ConfigurationError
@@ -27,16 +30,25 @@ from schemas.tables import LABELS
 CHUNK = 512
 #: Columns that are read where they are there, beside `image`.
 OPTIONAL = ("label", "subject", "clip_id", "session_id", "caption", "teacher")
+#: Who a face is of, in the order of preference: intervals, folds and held-out parts go by people.
+GROUP_COLUMNS = ("subject", "session_id", "clip_id")
+#: Where a file's footer says what made its crops safe.
+ANONYMIZER_KEY = b"mien.anonymizer"
+MOST_TOWERS = 8
 
 Crops = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class FacesFile:
-    """Faces and what is known of them, row by row; `labels` is -1 where a face has none."""
+    """Faces and what is known of them, row by row; `labels` is -1 where a face has none.
+
+    `anonymizer` is what made the crops safe before they were written, if the file says so.
+    """
 
     path: str
     sha256: str
+    anonymizer: dict[str, Any] | None
     images: pa.ChunkedArray
     columns: dict[str, Any]
 
@@ -54,6 +66,11 @@ class FacesFile:
     def names(self, column: str) -> list[str] | None:
         """A column of strings, if the file has it."""
         return self.columns.get(column)
+
+    @property
+    def groups(self) -> list[str] | None:
+        """Whose face each is, as far as the file says: by person, session or clip."""
+        return next((found for name in GROUP_COLUMNS if (found := self.names(name))), None)
 
     def take(self, rows: NDArray[np.integer]) -> "FacesFile":
         """The faces in these rows."""
@@ -79,6 +96,9 @@ class FacesFile:
                     raise ConfigurationError(
                         f"{self.path}: the image in row {first + index} does not decode"
                     )
+                if image.shape[0] != image.shape[1]:
+                    side = max(image.shape[:2])
+                    image = np.asarray(cv2.resize(image, (side, side)), np.uint8)
                 rgb = np.ascontiguousarray(image[None, ..., ::-1])
                 out[index] = resize_crops(rgb, size_px)[0]
             yield first, out
@@ -92,7 +112,8 @@ def read_faces(path: str, need: tuple[str, ...] = ()) -> FacesFile:
             label, a teacher of ragged width or with values that are not finite, or no face.
     """
     try:
-        names = pq.read_schema(path).names
+        schema = pq.read_schema(path)
+        names = schema.names
         wanted = ["image", *(name for name in OPTIONAL if name in names)]
         if missing := [name for name in ("image", *need) if name not in names]:
             raise ConfigurationError(f"{path}: has no column {', '.join(missing)}")
@@ -115,13 +136,24 @@ def read_faces(path: str, need: tuple[str, ...] = ()) -> FacesFile:
             columns[name] = _labels(path, table[name])
         elif name == "teacher":
             columns[name] = _teacher(path, table[name])
-        elif table[name].null_count == 0:
-            columns[name] = [str(value) for value in table[name].to_pylist()]
+        elif table[name].null_count < len(table):
+            if table[name].null_count and (name == "caption" or name in need):
+                raise ConfigurationError(
+                    f"{path}: `{name}` is empty in {table[name].null_count} rows: fill them, or "
+                    "leave the column out"
+                )
+            # a face of whom nothing is said is of somebody else
+            columns[name] = [
+                f"row {row}" if value is None else str(value)
+                for row, value in enumerate(table[name].to_pylist())
+            ]
     if "label" in columns and (columns["label"] == -1).all():
         del columns["label"]
     if missing := [name for name in need if name not in columns]:
-        raise ConfigurationError(f"{path}: column {', '.join(missing)} has empty rows")
-    return FacesFile(path, sha256, table["image"], columns)
+        raise ConfigurationError(f"{path}: column {', '.join(missing)} is empty: fill it in")
+    written = (schema.metadata or {}).get(ANONYMIZER_KEY)
+    anonymizer = json.loads(written) if written else None
+    return FacesFile(path, sha256, anonymizer, table["image"], columns)
 
 
 def _labels(path: str, column: pa.ChunkedArray) -> NDArray[np.int64]:
@@ -168,24 +200,45 @@ class Reader:
     run side by side, one thread each, so that neither cores nor chunks show in a result.
     """
 
-    def __init__(self, cfg: Config, backbone: Backbone, threads: int = os.cpu_count() or 1) -> None:
-        self.cfg, self.backbone, self.threads = cfg, backbone, threads
+    def __init__(
+        self, cfg: Config, backbone: Backbone, faces: FacesFile, threads: int | None = None
+    ) -> None:
+        self.cfg, self.backbone, self.faces = cfg, backbone, faces
+        self._cuda = torch.cuda.is_available()
+        cores = 1 if self._cuda else min(os.cpu_count() or 1, MOST_TOWERS)
+        self.threads = threads or cores
+        entry, strength = resolved(cfg.privacy)
+        self.anonymizer = {"name": entry.name, "strength": strength}
+        if faces.anonymizer not in (None, self.anonymizer):
+            raise ConfigurationError(
+                f"{faces.path}: its crops were made safe by {faces.anonymizer}, and "
+                f"privacy.anonymizer is {self.anonymizer}: use the configuration of `mien crops`"
+            )
+        self._build = threading.Lock()
         auto = cfg.extract.crop_px == "auto"
         self.crop_px = backbone.image_size_px if auto else int(cfg.extract.crop_px)
         self._idle: SimpleQueue[ImageTower] = SimpleQueue()
 
+    @property
+    def fingerprint(self) -> str:
+        """Names what `read` gives, if nothing is disturbed."""
+        parts = (self.faces.sha256, self.backbone.sha256, self.crop_px, self.anonymizer)
+        return json.dumps([*parts, len(self.faces)])
+
     def safe(self, crops: Crops) -> Crops:
-        """What the configured anonymizer leaves of crops."""
+        """What the anonymizer leaves of crops; those made safe before stay as they are."""
+        if self.faces.anonymizer is not None:
+            return crops
         entry, strength = resolved(self.cfg.privacy)
         return entry.apply(crops, strength)
 
-    def crops(self, faces: FacesFile) -> Iterator[Crops]:
-        for _, crops in faces.crops(self.crop_px):
+    def crops(self) -> Iterator[Crops]:
+        """All faces, made safe, chunk by chunk."""
+        for _, crops in self.faces.crops(self.crop_px):
             yield self.safe(crops)
 
     def read(
         self,
-        faces: FacesFile,
         reads: Reads,
         disturb: Callable[[Crops, int], Crops] = lambda crops, first: crops,
         progress: Callable[[int, int, str], None] = lambda done, total, text: None,
@@ -194,6 +247,7 @@ class Reader:
 
         `disturb(crops, first)` changes raw crops before they are made safe.
         """
+        faces = self.faces
         if reads is Reads.CROPS:
             return np.concatenate(
                 [self.safe(disturb(crops, first)) for first, crops in faces.crops(self.crop_px)]
@@ -205,7 +259,8 @@ class Reader:
             try:
                 tower = self._idle.get_nowait()
             except Empty:
-                tower = ImageTower(self.backbone, batch_shape=self.cfg.embed.batch_crops)
+                with self._build:  # tracing and compiling share the process's state
+                    tower = self._tower()
             vectors = tower(self.safe(disturb(crops, first)))
             self._idle.put(tower)
             # Embed hands vectors on as float16
@@ -220,3 +275,7 @@ class Reader:
                     done += count
                     progress(done, len(faces), "faces")
         return out
+
+    def _tower(self) -> ImageTower:
+        device = "cuda" if self._cuda else "cpu"
+        return ImageTower(self.backbone, device, self.cfg.embed.batch_crops)

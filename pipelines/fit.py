@@ -1,21 +1,21 @@
 """Fit: faces with what is known of them in, a method's artifact out."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 
-from infra.errors import ConfigurationError
+from infra.errors import ConfigurationError, interruption
 from infra.experiments import Model, Trial, log_trial
-from operators.anonymize import resolved
 from operators.backbone import Backbone, BackboneError, load_backbone
 from operators.methods.artifact import Artifact
 from operators.methods.registry import FitData, MethodEntry, Progress, Reads, methods
 from operators.training.checkpoint import Checkpoint
-from pipelines.faces import FacesFile, Reader, read_faces
+from pipelines.faces import Reader, read_faces
 from pipelines.progress import StepProgress
 from schemas.config import Config
 from schemas.tables import LABELS
@@ -38,8 +38,16 @@ def fit(cfg: Config, name: str, data: str, out: Path, console: Console) -> Artif
     backbone = open_backbone(cfg)
     console.print(f"fitting {name} on {len(faces)} faces, backbone {backbone.name}")
     checkpoint = Checkpoint(out / CHECKPOINT)
-    with StepProgress(console, f"fitting {name}") as progress:
-        artifact = fit_faces(cfg, entry, backbone, faces, progress.step, checkpoint)
+    reader = Reader(cfg, backbone, faces)
+    with (
+        interruption("the same command goes on from its last checkpoint"),
+        StepProgress(console, f"fitting {name}") as progress,
+    ):
+
+        def read() -> NDArray:
+            return reader.read(entry.reads, progress=progress.step)
+
+        artifact = fit_faces(cfg, entry, reader, read, progress.step, checkpoint)
     artifact.save(out)
     checkpoint.discard()
     trial = Trial(
@@ -82,20 +90,24 @@ def open_backbone(cfg: Config) -> Backbone:
 def fit_faces(
     cfg: Config,
     entry: MethodEntry,
-    backbone: Backbone,
-    faces: FacesFile,
+    reader: Reader,
+    read: Callable[[], NDArray],
     progress: Progress,
     checkpoint: Checkpoint,
 ) -> Artifact:
-    """Fit one method on faces, and say on its card what they were."""
+    """Fit one method on a reader's faces, and say on its card what they were.
+
+    `read` gives what the method reads of them.
+    """
     assert entry.fit is not None
-    reader = Reader(cfg, backbone)
+    faces, backbone = reader.faces, reader.backbone
     data = FitData(
         count=len(faces),
-        faces=lambda: reader.read(faces, entry.reads, progress=progress),
-        crops=lambda: reader.crops(faces),
+        fingerprint=reader.fingerprint,
+        faces=read,
+        crops=reader.crops,
         labels=faces.labels,
-        subjects=faces.names("subject"),
+        groups=faces.groups,
         captions=faces.names("caption"),
         teacher=faces.teacher,
     )
@@ -103,13 +115,12 @@ def fit_faces(
         artifact = entry.fit(cfg.fit, backbone, data, progress, checkpoint)
     except ValueError as error:
         raise ConfigurationError(str(error)) from None
-    anonymizer, strength = resolved(cfg.privacy)
     facts = {
         "data": {
             "sha256": faces.sha256,
             "faces": len(faces),
             "columns": ["image", *faces.columns],
-            "anonymizer": {"name": anonymizer.name, "strength": strength},
+            "anonymizer": reader.anonymizer,
             "terms": "those of the data: this artifact claims none of its own",
         },
         "versions": {package: version(package) for package in PACKAGES},

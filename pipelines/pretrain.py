@@ -60,22 +60,22 @@ def main(argv: list[str] | None = None) -> int:
     trainer = new_trainer(faces[~held], labels[~held], recipe, work, args.device)
     uri = args.mlflow_uri or f"sqlite:///{work.absolute()}/mlflow.db"
     log, tracker = _Log(work), _tracker(uri, recipe, work)
-    fingerprint = _fingerprint(recipe, faces[~held])
+    fingerprint = _fingerprint(recipe, faces[~held], labels[~held])
     checkpoint = Checkpoint(work / "last.pt")
     best, seconds = _resume(trainer, checkpoint, fingerprint)
     counts = {key: value for key, value in asdict(cleaning).items() if key != "keep"}
     counts |= {"kept_for_calibration": int(held.sum()), "trained_on": int((~held).sum())}
     log.line({"faces": counts, "resumed_at_epoch": trainer.epoch})
     splits = {"held_out": (faces[held], labels[held]), "public_test": (val_faces, val_labels)}
-    while trainer.epoch < args.epochs:
+    while trainer.epoch < recipe.epochs:
         begin = time.monotonic()
-        loss = trainer.run_epoch(_progress(trainer.epoch, args.epochs))
+        loss = trainer.run_epoch(_progress(trainer.epoch, recipe.epochs))
         seconds += time.monotonic() - begin
         if not _measures(trainer.epoch, recipe):
             row = {"epoch": trainer.epoch, "loss": round(loss, 4), "seconds": round(seconds)}
             log.line(row)
-            tracker(row)
             checkpoint.save(_state(trainer, best, seconds), fingerprint)
+            tracker(row)
             continue
         candidate = work / "candidate"
         write_folder(candidate, trainer.export(), None)
@@ -83,9 +83,8 @@ def main(argv: list[str] | None = None) -> int:
         row = {"epoch": trainer.epoch, "loss": round(loss, 4), "seconds": round(seconds)}
         row |= {key: metrics["public_test"][key] for key in ("accuracy", "uar", "ece")}
         log.line(
-            row | {"eta_seconds": round(seconds / trainer.epoch * (args.epochs - trainer.epoch))}
+            row | {"eta_seconds": round(seconds / trainer.epoch * (recipe.epochs - trainer.epoch))}
         )
-        tracker(row)
         if row["accuracy"] + row["uar"] > best:
             best = row["accuracy"] + row["uar"]
             described = {
@@ -109,6 +108,7 @@ def main(argv: list[str] | None = None) -> int:
             if args.docs:
                 _write(Path(args.docs), card_markdown(card))
         checkpoint.save(_state(trainer, best, seconds), fingerprint)
+        tracker(row)
     return 0
 
 
@@ -213,18 +213,21 @@ def _resume(
     trainer: ContrastiveTrainer, checkpoint: Checkpoint, fingerprint: str
 ) -> tuple[float, float]:
     """Restore the last checkpoint: (best criterion so far, seconds trained)."""
-    state = checkpoint.load(fingerprint)
+    try:
+        state = checkpoint.load(fingerprint)
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from None
     if state is None:
         return 0.0, 0.0
     trainer.restore(state)
     return float(state["best"]), float(state["seconds"])
 
 
-def _fingerprint(recipe: Recipe, faces: np.ndarray) -> str:
+def _fingerprint(recipe: Recipe, faces: np.ndarray, labels: np.ndarray) -> str:
     text = json.dumps(
         [asdict(recipe), TRAINING_WORDINGS, open_clip_config(TRUNK_NAME, 48, MEAN_STD)]
     )
-    return hashlib.sha256(text.encode() + faces.tobytes()).hexdigest()
+    return hashlib.sha256(text.encode() + faces.tobytes() + labels.tobytes()).hexdigest()
 
 
 def _sha256(path: Path) -> str:
@@ -264,21 +267,26 @@ def _progress(epoch: int, epochs: int):
 
 
 def _tracker(uri: str, recipe: Recipe, work: Path) -> Callable[[dict[str, Any]], None]:
-    """A function that logs one epoch's figures to MLflow; a training gone on with keeps its run."""
+    """A function that logs one epoch's figures to MLflow; a training gone on with keeps its run.
+
+    What MLflow refuses costs a line on stderr: the figures are in the work folder too.
+    """
     import mlflow
 
-    mlflow.set_tracking_uri(uri)
-    mlflow.set_experiment("mien-pretrain")
     kept = work / "mlflow-run"
-    known = kept.read_text() if kept.is_file() else None
-    with mlflow.start_run(run_id=known) as run:
-        if known is None:
-            mlflow.log_params(asdict(recipe))
-            kept.write_text(run.info.run_id)
 
     def log(row: dict[str, Any]) -> None:
         numbers = {key: float(value) for key, value in row.items() if key != "epoch"}
-        mlflow.log_metrics(numbers, step=row["epoch"], run_id=run.info.run_id)
+        try:
+            mlflow.set_tracking_uri(uri)
+            mlflow.set_experiment("mien-pretrain")
+            if not kept.is_file():
+                with mlflow.start_run() as run:
+                    mlflow.log_params(asdict(recipe))
+                kept.write_text(run.info.run_id)
+            mlflow.log_metrics(numbers, step=row["epoch"], run_id=kept.read_text())
+        except Exception as error:  # noqa: BLE001 - whatever MLflow raises, training goes on
+            sys.stderr.write(f"note: MLflow did not take epoch {row['epoch']}: {error}\n")
 
     return log
 

@@ -12,8 +12,10 @@ EVERY_SECONDS = 15.0
 class VideoProgress:
     """Counts seconds of video; the ETA follows from seconds of work a second of video."""
 
-    def __init__(self, console: Console, total_seconds: float, segments: int) -> None:
-        self._console = console
+    def __init__(
+        self, console: Console, total_seconds: float, segments: int, what: str = "scoring"
+    ) -> None:
+        self._console, self._what = console, what
         self._total = max(total_seconds, 1e-9)
         self._segments = segments
         self._done = 0.0
@@ -21,7 +23,7 @@ class VideoProgress:
         self._count = 0
         self._begin = self._said = time.monotonic()
         self._bar = Progress(
-            TextColumn("scoring"),
+            TextColumn(what),
             BarColumn(),
             TaskProgressColumn(),
             TextColumn("{task.fields[line]}"),
@@ -29,7 +31,7 @@ class VideoProgress:
             transient=True,
             disable=not console.is_terminal,
         )
-        self._task = self._bar.add_task("scoring", total=self._total, line="")
+        self._task = self._bar.add_task(what, total=self._total, line="")
 
     def __enter__(self) -> "VideoProgress":
         self._bar.start()
@@ -53,7 +55,9 @@ class VideoProgress:
         now = time.monotonic()
         if not self._console.is_terminal and now - self._said >= EVERY_SECONDS:
             self._said = now
-            self._console.print(f"scoring {self._done / self._total:.0%}, {line}", soft_wrap=True)
+            self._console.print(
+                f"{self._what} {self._done / self._total:.0%}, {line}", soft_wrap=True
+            )
 
     def _line(self) -> str:
         spent = time.monotonic() - self._begin

@@ -67,7 +67,7 @@ def score(cfg: Config, console: Console, limit: int | None = None, retry: bool =
             written = work(settings, store, record, plan, console)
             record = counted(record, plan, written)
             runs.save(store.root, record)
-            return finish(cfg, settings, store, record, plan.videos, written)
+            return finish(cfg, store, record, plan.videos, written)
 
 
 def publish_staged(
@@ -83,7 +83,6 @@ def publish_staged(
     record = chosen[-1]
     cfg = config_from(yaml.safe_load(record.config_yaml), overrides)
     cfg = cfg.model_copy(update={"store": store_url})
-    settings = resolve_settings(cfg)
     videos = plan_videos(runs.load_plan(store.root, record.run_id))
     wanted = [segment["segment_id"] for video in videos for segment in video.segments]
     if missing := set(wanted) - staging.staged_segments(store.root, record.run_id):
@@ -101,7 +100,7 @@ def publish_staged(
         cluster(cfg),
         recorded(store, record, tracker, console),
     ):
-        return finish(cfg, settings, store, record, videos, written)
+        return finish(cfg, store, record, videos, written)
 
 
 def work(
@@ -119,7 +118,7 @@ def work(
         seconds = sum(segment["end_seconds"] - segment["start_seconds"] for segment in todo)
         flow = score_segments(planned_table(todo), settings, store.root, record.run_id)
         with VideoProgress(console, seconds, len(todo)) as progress:
-            for batch in _batches(flow):
+            for batch in batches(flow):
                 rows.append(batch)
                 for row in batch.to_pylist():
                     progress.add(row["end_seconds"] - row["start_seconds"], row["faces_found"])
@@ -132,7 +131,8 @@ def work(
     return written
 
 
-def _batches(flow: ray.data.Dataset) -> Iterator[pa.Table]:
+def batches(flow: ray.data.Dataset) -> Iterator[pa.Table]:
+    """What a flow gives, as it comes. Raises `Resumable` where nothing comes any more."""
     try:
         yield from flow.iter_batches(batch_size=None, batch_format="pyarrow")
     except TimeoutError as error:
@@ -144,7 +144,6 @@ def _batches(flow: ray.data.Dataset) -> Iterator[pa.Table]:
 
 def finish(
     cfg: Config,
-    settings: Settings,
     store: Store,
     record: RunRecord,
     videos: list[Video],
@@ -155,13 +154,14 @@ def finish(
     batch = Batch(
         store.root,
         record.run_id,
-        settings.extract_hash,
+        record.hashes["extract"],
         cfg.score.abstain_below,
         cfg.run.publish_rows,
     )
     faces = written.group_by("video_id").aggregate([("faces_found", "sum")])
     rows = {
-        row["video_id"]: row["faces_found_sum"] * len(settings.chosen) for row in faces.to_pylist()
+        row["video_id"]: row["faces_found_sum"] * len(cfg.score.methods)
+        for row in faces.to_pylist()
     }
     part = publish(batch, store, videos, rows)
     audits = [Audited(**vars(result)) for result in part.audits]

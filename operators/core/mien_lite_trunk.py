@@ -1,6 +1,6 @@
 """The image trunk of `mien-lite`: timm's own residual network, sized for 48-pixel faces on a CPU.
 
-Importing this module registers `mien_lite_resnet` with timm, so that an open_clip config can name
+Importing this module registers `mien_lite_seresnet` with timm, so that an open_clip config can name
 it as `timm_model_name` and open_clip's own factory can build it.
 """
 
@@ -31,45 +31,6 @@ class CentredResNet(ResNet):
 
     def forward_features(self, x: torch.Tensor) -> torch.Tensor:
         return self.centre(super().forward_features(self.standardise(x)))
-
-
-@register_model
-def mien_lite_resnet(
-    pretrained: bool = False,
-    pretrained_cfg: dict | None = None,
-    pretrained_cfg_overlay: dict | None = None,
-    cache_dir: str | None = None,
-    num_classes: int = 1000,
-    global_pool: str = "avg",
-    drop_path_rate: float = 0.0,
-) -> ResNet:
-    """Build the trunk: (N, 3, 48, 48) float -> 384 features, about 115 M multiply-adds an image.
-
-    The stem halves the image once and the max pool is left out, so the stages see 24, 12, 6 and
-    3 px. Channel counts are multiples of 16, which AVX-512 kernels like.
-
-    Raises:
-        ValueError: `pretrained` asks for weights that do not exist outside a mien-lite folder.
-    """
-    if pretrained:
-        raise ValueError(f"{TRUNK_NAME} has no weights of its own: load a mien-lite folder")
-    trunk: Any = CentredResNet(
-        block=BasicBlock,
-        layers=(1, 2, 2, 1),
-        channels=(32, 96, 192, 384),
-        stem_type="deep",
-        stem_width=16,
-        avg_down=True,
-        num_classes=num_classes,
-        global_pool=global_pool,
-        drop_path_rate=drop_path_rate,
-    )
-    trunk.default_cfg = {
-        "input_size": (3, IMAGE_SIZE_PX, IMAGE_SIZE_PX),
-        "pool_size": (3, 3),
-        "classifier": "fc",
-    }
-    return trunk
 
 
 @register_model

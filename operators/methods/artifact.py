@@ -21,6 +21,7 @@ from schemas.tables import LABELS
 TENSORS_FILE = "artifact.safetensors"
 CARD_FILE = "card.json"
 FORMAT_VERSION = 1
+TENSORS_HASH = "tensors_sha256"
 
 
 class ArtifactError(ValueError):
@@ -50,10 +51,12 @@ class Artifact:
         return hashlib.sha256(text.encode() + _packed(self.tensors)).hexdigest()
 
     def save(self, folder: Path) -> None:
-        """Write both files, each whole or not at all; `load` reads the card last written."""
+        """Write both files, each whole or not at all; `load` refuses two that do not belong."""
         folder.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(self.card, indent=2) + "\n"
-        for name, data in ((TENSORS_FILE, _packed(self.tensors)), (CARD_FILE, text.encode())):
+        packed = _packed(self.tensors)
+        card = {**self.card, TENSORS_HASH: hashlib.sha256(packed).hexdigest()}
+        text = json.dumps(card, indent=2) + "\n"
+        for name, data in ((TENSORS_FILE, packed), (CARD_FILE, text.encode())):
             partial = folder / f".{name}.new"
             partial.write_bytes(data)
             partial.replace(folder / name)
@@ -70,7 +73,8 @@ class Artifact:
             raise ArtifactError(f"artifact {folder}: no such folder")
         try:
             card = json.loads((folder / CARD_FILE).read_text(encoding="utf-8"))
-            tensors = load((folder / TENSORS_FILE).read_bytes())
+            packed = (folder / TENSORS_FILE).read_bytes()
+            tensors = load(packed)
         except FileNotFoundError as error:
             name = Path(error.filename).name
             raise ArtifactError(f"artifact {folder}: {name} is missing") from None
@@ -80,6 +84,12 @@ class Artifact:
         if version != FORMAT_VERSION:
             raise ArtifactError(
                 f"artifact {folder}: format {version}, this version reads {FORMAT_VERSION}"
+            )
+        if missing := sorted({"method", "backbone", "labels"} - set(card)):
+            raise ArtifactError(f"artifact {folder}: its card lacks {', '.join(missing)}")
+        if card.pop(TENSORS_HASH, None) != hashlib.sha256(packed).hexdigest():
+            raise ArtifactError(
+                f"artifact {folder}: card and tensors do not belong together: fit again"
             )
         return cls(card, tensors)
 

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from operators.backbone import Backbone
 from operators.core.verdict import softmax
 from operators.evaluation.metrics import summarise
-from operators.methods.artifact import Artifact, make_card
+from operators.methods.artifact import Artifact, ArtifactError, make_card
 from operators.methods.prompts import CLASS_PROMPTS
 from operators.methods.registry import FitData, MethodEntry, Progress, Reads, register
-from operators.training.calibration import fit_temperature
+from operators.training.calibration import fit_temperature, held_out
 from operators.training.checkpoint import Checkpoint
 from schemas.config import Fit, Score
 from schemas.tables import LABELS
@@ -33,7 +33,7 @@ class ExpClip:
         if artifact is None:
             raise ValueError(f"{NAME} needs an artifact")
         artifact.require(NAME, backbone)
-        self._projection = artifact.tensors["projection"].astype(np.float64)
+        self._projection = _projection(artifact, backbone)
         self._scale = backbone.logit_scale / artifact.card["temperature"]
         self._texts = encode_prompts(backbone, artifact.card["prompts"], self._projection)
 
@@ -60,6 +60,18 @@ class ExpClip:
         per_label = [np.einsum("nd,kd->nk", projected, texts) for texts in self._texts]
         means = np.stack([cosines.mean(axis=1) for cosines in per_label], axis=1)
         return (self._scale * means).astype(np.float32)
+
+
+def _projection(artifact: Artifact, backbone: Backbone) -> NDArray[np.float64]:
+    found = artifact.tensors.get("projection")
+    if found is None or found.ndim != 2 or found.shape[1] != backbone.embedding_dim:
+        raise ArtifactError(f"the artifact holds no projection of {backbone.embedding_dim} columns")
+    if not np.isfinite(found).all():
+        raise ArtifactError("the artifact's projection holds values that are not finite")
+    pixels = artifact.card["backbone"]
+    if (pixels["pixel_mean"], pixels["pixel_std"]) != (list(backbone.mean), list(backbone.std)):
+        raise ArtifactError(f"{backbone.name} normalises pixels in another way than at the fit")
+    return found.astype(np.float64)
 
 
 def project(vectors: NDArray, projection: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -91,11 +103,10 @@ def fit(
     prompts = section.prompts or CLASS_PROMPTS
     if set(prompts) != set(LABELS):
         raise ValueError(f"fit.exp_clip.prompts needs exactly the labels {list(LABELS)}")
-    kind_of_teacher(section, data)  # before the costly passes
-    features = np.ascontiguousarray(data.faces(), np.float32)
-    teaching = teach(section, data, cfg.seed)
-    held = np.random.default_rng(cfg.seed).permutation(data.count)
-    held = np.isin(np.arange(data.count), held[: max(1, round(cfg.held_out * data.count))])
+    kind = kind_of_teacher(section, data)  # before the costly passes
+    features = checkpoint.array("features", data.fingerprint, data.faces)
+    teaching = teach(section, kind, data, cfg.seed, progress, checkpoint)
+    held = held_out(data.count, data.groups, cfg.held_out, cfg.seed)
     weight, losses = train_projection(
         features[~held],
         teaching.vectors[~held],

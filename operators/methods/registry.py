@@ -46,14 +46,17 @@ class FitData:
     `faces()` gives what the method reads, as in `Method.score`: it costs a pass over the data, so
     a fit checks its columns before it asks. `crops()` iterates `(n, P, P, 3) uint8 RGB`, made safe
     by the configured anonymizer. `labels` is (N,) int64 in label order, -1 where a face has none;
-    `teacher` is (N, Dt) float32, finite.
+    `teacher` is (N, Dt) float32, finite. `groups` names the person, or the clip, that a face is
+    of: faces of one are alike, so a held-out part takes whole groups. `fingerprint` names what
+    `faces()` gives.
     """
 
     count: int
+    fingerprint: str
     faces: Callable[[], NDArray]
     crops: Callable[[], Iterator[NDArray[np.uint8]]]
     labels: NDArray[np.int64] | None = None
-    subjects: list[str] | None = None
+    groups: list[str] | None = None
     captions: list[str] | None = None
     teacher: NDArray[np.float32] | None = None
 

@@ -42,7 +42,7 @@ def make_card(
     public_test: dict[str, Any],
     held_out: dict[str, Any],
 ) -> dict[str, Any]:
-    """Gather the card; `public_test` and `held_out` are what `calibration.summarise` returns."""
+    """Gather the card; `public_test` and `held_out` are what `metrics.summarise` returns."""
     return {
         "name": "mien-lite",
         "kind": "embedded",

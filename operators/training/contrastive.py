@@ -218,29 +218,40 @@ class ContrastiveTrainer:
         images = ((faces - self.mean) / self.std).unsqueeze(1).expand(-1, 3, -1, -1)
         images = images.to(self.device).contiguous(memory_format=torch.channels_last)
         tokens = self._draw_wordings(recipe.wordings_per_step).to(self.device)
-        with torch.autocast(self.device.type, torch.bfloat16):
-            image = self.model.encode_image(images)  # type: ignore[operator]
-            text = self.model.encode_text(tokens)  # type: ignore[operator]
-        image = nn.functional.normalize(image.float(), dim=-1)
-        text = nn.functional.normalize(text.float(), dim=-1)
-        scale: torch.Tensor = self.model.logit_scale  # type: ignore[assignment]
-        logits = scale.exp() * image @ text.T
-        logits = logits.view(len(rows), recipe.wordings_per_step, len(self.tokens))
-        loss = image_to_text_loss(logits, target.to(self.device))
-        loss = loss + recipe.text_to_image * text_to_image_loss(logits, share.to(self.device))
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        target, share = target.to(self.device), share.to(self.device)
+        loss, logits = self._backward(images, tokens, target, share)
         nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
         self.optimizer.step()
         self.schedule.step()
         with torch.no_grad():
-            scale.clamp_(max=MAX_LOG_SCALE)
+            self.model.logit_scale.clamp_(max=MAX_LOG_SCALE)  # type: ignore[operator]
             if not mixed:
                 said = logits.softmax(-1).mean(1).cpu()
                 self.memory[rows] = self.memory[rows].lerp(said, 1 - recipe.memory_decay)
             self._average()
         self.step += 1
         return float(loss.detach())
+
+    def _backward(
+        self,
+        images: torch.Tensor,
+        tokens: torch.Tensor,
+        target: torch.Tensor,
+        share: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Put fresh gradients on the parameters; returns the loss and the logits `(B, K, L)`."""
+        with torch.autocast(self.device.type, torch.bfloat16):
+            image = self.model.encode_image(images)  # type: ignore[operator]
+            text = self.model.encode_text(tokens)  # type: ignore[operator]
+        image = nn.functional.normalize(image.float(), dim=-1)
+        text = nn.functional.normalize(text.float(), dim=-1)
+        logits = self.model.logit_scale.exp() * image @ text.T  # type: ignore[operator]
+        logits = logits.view(len(images), self.recipe.wordings_per_step, len(self.tokens))
+        loss = image_to_text_loss(logits, target)
+        loss = loss + self.recipe.text_to_image * text_to_image_loss(logits, share)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        return loss, logits
 
     def _mix(self, *pairs: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Blend each tensor with the same shuffle of itself, the first part weighing more."""

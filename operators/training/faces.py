@@ -162,15 +162,18 @@ def _affine_grid(count: int, size: int, strength: float, rng: torch.Generator) -
 
 
 def _soften(x: torch.Tensor, strength: float, rng: torch.Generator) -> torch.Tensor:
-    """Shrink up to a quarter of the batch to one random smaller size, and enlarge it again."""
+    """Shrink up to a quarter of the batch to one random smaller size, and enlarge it again.
+
+    It takes the last faces: the first may be anonymized, and are to be seen as they come.
+    """
     size = x.shape[-1]
     small = int(torch.randint(size // 3, size - 2, (1,), generator=rng))
     some = int(x.shape[0] * strength / 4)
     if some == 0:
         return x
-    shrunk = nn.functional.interpolate(x[:some], size=(small, small), mode="area")
+    shrunk = nn.functional.interpolate(x[-some:], size=(small, small), mode="area")
     soft = nn.functional.interpolate(shrunk, size=(size, size), mode="bilinear")
-    return torch.cat([soft, x[some:]])
+    return torch.cat([x[:-some], soft])
 
 
 def _light(x: torch.Tensor, strength: float, rng: torch.Generator) -> torch.Tensor:

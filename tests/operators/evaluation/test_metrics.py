@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from operators.evaluation.metrics import summarise
+from operators.training.calibration import held_out
 
 NAMES = ("a", "b", "c")
 
@@ -62,3 +63,16 @@ def test_people_are_drawn_where_they_are_known() -> None:
 def test_no_face_has_no_metrics() -> None:
     with pytest.raises(ValueError, match="0 faces"):
         summarise(np.zeros((0, 3)), np.zeros(0, int), NAMES)
+
+
+def test_whole_people_are_held_out() -> None:
+    people = [f"p{row // 10}" for row in range(100)]
+    marks = held_out(100, people, 0.2, seed=0)
+    kept = {person for person, mark in zip(people, marks, strict=True) if not mark}
+    held = {person for person, mark in zip(people, marks, strict=True) if mark}
+    assert not kept & held
+    assert marks.sum() == 20
+    assert held_out(100, None, 0.2, seed=0).sum() == 20
+    assert 0 < held_out(100, ["one"] * 100, 0.2, seed=0).sum() < 100
+    uneven = ["big"] * 90 + ["small"] * 10
+    assert all(0 < held_out(100, uneven, 0.2, seed=seed).sum() < 100 for seed in range(8))

@@ -196,7 +196,7 @@ def test_fit_freezes_the_backbone_and_its_artifact_comes_back_equal(
     faces = ImageTower(backbone)(crops)
     labels = np.arange(64) % 7
     teacher = np.random.default_rng(1).standard_normal((7, 12))[labels].astype(np.float32)
-    data = FitData(64, lambda: faces, lambda: iter([crops]), labels=labels, teacher=teacher)
+    data = FitData(64, "-", lambda: faces, lambda: iter([crops]), labels=labels, teacher=teacher)
     cfg = Fit.model_validate({"held_out": 0.3, "exp_clip": {"epochs": 2}})
     made = fit(cfg, backbone, data, nothing, Checkpoint())
     after = backbone.model.state_dict()
@@ -231,6 +231,18 @@ def test_artifacts_of_something_else_are_refused(backbone: Backbone, tmp_path: P
     with pytest.raises(ArtifactError, match="no such folder"):
         Artifact.load(tmp_path / "nowhere")
     good.save(tmp_path / "a")
+    other = Artifact(good.card, {"projection": np.zeros((3, backbone.embedding_dim))})
+    other.save(tmp_path / "b")
+    (tmp_path / "b" / "card.json").write_bytes((tmp_path / "a" / "card.json").read_bytes())
+    with pytest.raises(ArtifactError, match="do not belong together"):
+        Artifact.load(tmp_path / "b")
+    for tensors, says in (
+        ({}, "no projection of 16 columns"),
+        ({"projection": np.zeros((4, 5))}, "no projection of 16 columns"),
+        ({"projection": np.full((4, 16), np.nan)}, "not finite"),
+    ):
+        with pytest.raises(ArtifactError, match=says):
+            ExpClip(Score(), backbone, Artifact(good.card, tensors))
     (tmp_path / "a" / "artifact.safetensors").write_bytes(b"not a tensor")
     with pytest.raises(ArtifactError, match="not readable"):
         Artifact.load(tmp_path / "a")
@@ -260,4 +272,4 @@ def test_data_that_cannot_teach_is_refused_before_any_pass_over_it(
 
     cfg = Fit.model_validate({"exp_clip": changes})
     with pytest.raises(ValueError, match=text):
-        fit(cfg, backbone, FitData(2, passes, passes, **columns), nothing, Checkpoint())
+        fit(cfg, backbone, FitData(2, "-", passes, passes, **columns), nothing, Checkpoint())
