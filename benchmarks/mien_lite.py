@@ -69,7 +69,7 @@ def page(result: dict[str, Any], recovery: dict[str, Any] | None) -> str:
         f"| {name} | {found['accuracy']:.1%} | {found['uar']:.1%} | {found['ece']:.3f} |"
         for name, found in result["behind_anonymizers"].items()
     ]
-    lines += ["", "`solid` leaves nothing to see: its row is what guessing gives.", ""]
+    lines += ["", "`solid` leaves nothing to see: every face then gets one and the same label.", ""]
     if recovery:
         lines += [
             "## Through the pipeline",
