@@ -73,9 +73,14 @@ def rows_of(store: Path, method: str) -> Any:
 
 
 def test_two_methods_score_each_face_once_on_one_embedding(
-    archive: Path, artifact: Path, tiny_backbone: Path, tmp_path: Path
+    archive: Path,
+    artifact: Path,
+    tiny_backbone: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Together in one run, or one after the other: equal rows, and the first's are not touched."""
+    monkeypatch.setenv("MIEN_KEY", "5e" * 32)  # both stores name faces alike
     both = tmp_path / "both"
     cfg = config(archive, both, tiny_backbone, "zero_shot", f"exp_clip@{artifact}")
     operators = [step.operator.__name__ for step in steps.open_steps(steps_settings(cfg))]
@@ -142,10 +147,13 @@ def test_crops_are_safe_faces_by_track_and_a_sample_is_always_the_same(
     drawn = []
     for actors in (1, 2):  # another key and other workers
         cfg = cfg.model_copy(update={"extract": cfg.extract.model_copy(update={"actors": actors})})
-        assert write_crops(cfg, tmp_path / "some.parquet", 7, QUIET) == (7, 0)
-        drawn.append(pq.read_table(tmp_path / "some.parquet")["pts_seconds"].to_pylist())
+        some = tmp_path / f"{actors}.parquet"
+        assert write_crops(cfg, some, 7, QUIET) == (7, 0)
+        drawn.append(pq.read_table(some)["pts_seconds"].to_pylist())
     assert drawn[0] == drawn[1]
     assert set(drawn[0]) < set(every["pts_seconds"].to_pylist())
+    with pytest.raises(ConfigurationError, match="there already, perhaps with labels"):
+        write_crops(cfg, tmp_path / "all.parquet", None, QUIET)
 
 
 @pytest.mark.parametrize(

@@ -249,6 +249,7 @@ def waiting_store(folder: Path, staged: pa.Table) -> Store:
         run_id="20260101T000000000Z-aaaaaa",
         started=store_time(),
         config_yaml="tracking: {enabled: false}",
+        hashes={"extract": "0123456789abcdef"},
         planned_seconds=100,
     )
     videos = []
