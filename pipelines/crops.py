@@ -69,6 +69,7 @@ def write_crops(cfg: Config, out: Path, sample: int | None, console: Console) ->
     partial = out.with_name(f".{out.name}.new")
     with (
         tempfile.TemporaryDirectory() as scratch,  # ids of a key that is forgotten, unless given
+        interruption("nothing was written; the same command starts again"),
         stoppable(cfg.run.stop_at),
         cluster(cfg),
     ):
@@ -82,10 +83,8 @@ def write_crops(cfg: Config, out: Path, sample: int | None, console: Console) ->
         note = json.dumps({"name": anonymizer.name, "strength": strength}).encode()
         schema = FACES_FILE.with_metadata({ANONYMIZER_KEY: note})
         try:
-            with (
-                interruption("nothing was written; the same command starts again"),
-                VideoProgress(console, plan.seconds, len(plan.segments), "cropping") as progress,
-            ):
+            what = "cropping"
+            with VideoProgress(console, plan.seconds, len(plan.segments), what) as progress:
                 faces = _faces(batches(flow), plan, progress, broken)
                 chosen = faces if sample is None else _sampled(faces, sample)
                 count = _write(partial, chosen, schema)

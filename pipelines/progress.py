@@ -2,6 +2,7 @@
 
 import time
 from types import TracebackType
+from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
@@ -9,21 +10,14 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 EVERY_SECONDS = 15.0
 
 
-class VideoProgress:
-    """Counts seconds of video; the ETA follows from seconds of work a second of video."""
+class _Live:
+    """A bar that is drawn on a terminal only, and gone when its block ends."""
 
-    def __init__(
-        self, console: Console, total_seconds: float, segments: int, what: str = "scoring"
-    ) -> None:
+    def __init__(self, console: Console, what: str, total: float | None = None) -> None:
         self._console, self._what = console, what
-        self._total = max(total_seconds, 1e-9)
-        self._segments = segments
-        self._done = 0.0
-        self._faces = 0
-        self._count = 0
         self._begin = self._said = time.monotonic()
         self._bar = Progress(
-            TextColumn(what),
+            TextColumn("{task.description}"),
             BarColumn(),
             TaskProgressColumn(),
             TextColumn("{task.fields[line]}"),
@@ -31,9 +25,9 @@ class VideoProgress:
             transient=True,
             disable=not console.is_terminal,
         )
-        self._task = self._bar.add_task(what, total=self._total, line="")
+        self._task = self._bar.add_task(what, total=total, line="")
 
-    def __enter__(self) -> "VideoProgress":
+    def __enter__(self) -> Self:
         self._bar.start()
         return self
 
@@ -45,19 +39,35 @@ class VideoProgress:
     ) -> None:
         self._bar.stop()
 
+    def _show(self, done: float, total: float, line: str, text: str) -> None:
+        """Move the bar; where there is none, print `text` now and then."""
+        self._bar.update(self._task, completed=done, total=total, line=line)
+        now = time.monotonic()
+        if not self._console.is_terminal and now - self._said >= EVERY_SECONDS:
+            self._said = now
+            self._console.print(f"{self._what}{text}", soft_wrap=True)
+
+
+class VideoProgress(_Live):
+    """Counts seconds of video; the ETA follows from seconds of work a second of video."""
+
+    def __init__(
+        self, console: Console, total_seconds: float, segments: int, what: str = "scoring"
+    ) -> None:
+        self._total = max(total_seconds, 1e-9)
+        super().__init__(console, what, self._total)
+        self._segments = segments
+        self._done = 0.0
+        self._faces = 0
+        self._count = 0
+
     def add(self, seconds: float, faces: int) -> None:
         """One more segment is written."""
         self._done += seconds
         self._faces += faces
         self._count += 1
         line = self._line()
-        self._bar.update(self._task, completed=self._done, line=line)
-        now = time.monotonic()
-        if not self._console.is_terminal and now - self._said >= EVERY_SECONDS:
-            self._said = now
-            self._console.print(
-                f"{self._what} {self._done / self._total:.0%}, {line}", soft_wrap=True
-            )
+        self._show(self._done, self._total, line, f" {self._done / self._total:.0%}, {line}")
 
     def _line(self) -> str:
         spent = time.monotonic() - self._begin
@@ -76,35 +86,10 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-class StepProgress:
-    """Progress of work that counts its own steps: a live bar, or a plain line now and then."""
+class StepProgress(_Live):
+    """Progress of work that counts its own steps."""
 
-    def __init__(self, console: Console, what: str) -> None:
-        self._console, self._what = console, what
-        self._begin = self._said = time.monotonic()
-        self._last = 0
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TaskProgressColumn(),
-            TextColumn("{task.fields[line]}"),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
-        self._task = self._bar.add_task(what, line="")
-
-    def __enter__(self) -> "StepProgress":
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._bar.stop()
+    _last = 0
 
     def say(self, what: str) -> None:
         """Another part of the work begins."""
@@ -119,7 +104,4 @@ class StepProgress:
         self._last = done
         left = (now - self._begin) / max(done, 1) * (total - done)
         line = f"{done}/{total} {text}, ETA {clock(left)}"
-        self._bar.update(self._task, completed=done, total=total, line=line)
-        if not self._console.is_terminal and now - self._said >= EVERY_SECONDS:
-            self._said = now
-            self._console.print(f"{self._what}: {line}", soft_wrap=True)
+        self._show(done, total, line, f": {line}")

@@ -40,10 +40,11 @@ def kind_of_teacher(cfg: FitExpClip, data: FitData) -> str:
         raise ValueError(
             "fit.exp_clip.teacher=sentence needs a column `caption`, or `label` to write from"
         )
-    if kind == "sentence" and data.captions is None and (data.labels == -1).any():  # type: ignore
+    unlabelled = 0 if data.labels is None else int((data.labels == -1).sum())
+    if kind == "sentence" and data.captions is None and unlabelled:
         raise ValueError(
-            f"captions are written from labels, and {int((data.labels == -1).sum())} faces "  # type: ignore
-            "have none: label them, leave them out, or give a column `caption`"
+            f"captions are written from labels, and {unlabelled} faces have none: label them, "
+            "leave them out, or give a column `caption`"
         )
     if kind == "image-to-text" and not cfg.teacher_path:
         raise ValueError("fit.exp_clip.teacher=image-to-text needs fit.exp_clip.teacher_path")
