@@ -46,6 +46,10 @@ class Resumable(UserError):
     exit_code = 6
 
 
+class Unreachable(Resumable):
+    """Storage did not answer, or with a failure of its own: it may do so later."""
+
+
 class StoreBusy(UserError):
     """Another run holds the store."""
 

@@ -9,18 +9,24 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
 import fsspec
 import pyarrow as pa
-from fsspec.utils import get_protocol
 
 from infra.errors import SourceError
 from infra.manifest import read_manifest
 from infra.patterns import is_glob, path_test, split_glob
-from infra.storage import is_local, local_path, plain_errors
+from infra.sources import file_version, object_version
+from infra.storage import (
+    in_parallel,
+    is_local,
+    local_path,
+    modified_at,
+    open_filesystem,
+    plain_errors,
+)
 from schemas.tables import SOURCE
 
 #: Files below a folder, glob or prefix whose names end otherwise are skipped. A file that the
@@ -163,7 +169,7 @@ def _is_single_file(source: str) -> bool:
 
 def _remote(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
     try:
-        fs = fsspec.filesystem(get_protocol(url), use_listings_cache=False)
+        fs = open_filesystem(url)
     except (ImportError, ValueError) as error:
         raise SourceError(f"{url}: mien cannot read this kind of address: {error}") from error
     return fs, str(fs._strip_protocol(url))
@@ -184,16 +190,20 @@ def _stat(uri: str) -> _Found:
         return _listed(uri, name, fs.info(path))
 
 
+def _stat_or_none(uri: str) -> _Found | None:
+    try:
+        return _stat(uri)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
 def _local(path: str, below: str, status: os.stat_result) -> _Found:
-    return _Found(path, below, status.st_size, str(status.st_mtime_ns), status.st_mtime)
+    return _Found(path, below, status.st_size, file_version(status), status.st_mtime)
 
 
 def _listed(uri: str, below: str, info: dict[str, Any]) -> _Found:
-    times = (info.get(name) for name in ("LastModified", "mtime", "modified", "created"))
-    at = next((when for when in times if when is not None), None)
-    seconds = at.timestamp() if isinstance(at, datetime) else at
-    changed = info.get("ETag") or info.get("etag") or seconds
-    return _Found(uri, below, int(info["size"] or 0), str(changed).strip('"'), seconds)
+    size = int(info["size"] or 0)
+    return _Found(uri, below, size, object_version(info), modified_at(info))
 
 
 def _walk(source: str, skipped: Counter[str]) -> Iterator[_Found]:
@@ -276,14 +286,12 @@ def _is_utf8(text: str) -> bool:
 
 def _from_manifest(source: str, choose: Callable[[_Found], bool]) -> list[dict[str, Any]]:
     entries = read_manifest(source)
+    uris = [entry["uri"] for entry in entries]
     missing, rows = [], []
-    for entry in entries:
-        try:
-            found = _stat(entry["uri"])
-        except (FileNotFoundError, NotADirectoryError):
+    for entry, found in zip(entries, in_parallel(_stat_or_none, uris), strict=True):
+        if found is None:
             missing.append(entry["uri"])
-            continue
-        if choose(found):
+        elif choose(found):
             rows.append({**entry, **_row(found)})
     if missing:
         names = ", ".join(missing[:3]) + (" ..." if len(missing) > 3 else "")

@@ -3,14 +3,14 @@
 import csv
 import io
 from datetime import UTC, datetime
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
-import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from infra.errors import SourceError
-from infra.storage import is_local, local_path, plain_errors
+from infra.storage import is_local, local_path, open_filesystem, plain_errors
 
 OPTIONAL = ("session_id", "view_id", "recorded_at")
 
@@ -25,8 +25,8 @@ def read_manifest(source: str) -> list[dict[str, Any]]:
     """
     place = local_path(source) if is_local(source) else source
     try:
-        with plain_errors(source), fsspec.open(place, "rb") as file:
-            data = file.read()  # type: ignore[union-attr]
+        with plain_errors(source):
+            data = _read(place)
     except FileNotFoundError:
         raise SourceError(f"{source}: does not exist: check the path") from None
     entries = _parse(source, data)
@@ -43,6 +43,12 @@ def read_manifest(source: str) -> list[dict[str, Any]]:
         recorded_at = _time(entry.get("recorded_at"), source, number)
         rows.append({**row, "uri": uri, "recorded_at": recorded_at})
     return rows
+
+
+def _read(place: str) -> bytes:
+    if is_local(place):
+        return Path(place).read_bytes()
+    return cast(bytes, open_filesystem(place).cat_file(place))
 
 
 def _parse(source: str, data: bytes) -> list[dict[str, Any]]:

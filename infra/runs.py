@@ -28,6 +28,7 @@ class State(StrEnum):
     AUDIT_FAILED = "audit_failed"
     OVER_BUDGET = "over_budget"
     FAILED = "failed"
+    SUPERSEDED = "superseded"
 
 
 class Stage(BaseModel):

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import math
 import os
 import pickle
 import resource
@@ -66,15 +67,17 @@ def serve(descriptor: int) -> None:
     global _served
     pipe = _served = Connection(descriptor)
     operators: list[Callable[[pa.Table], pa.Table]] = []
+    seconds = 0.0
     with contextlib.suppress(EOFError):
         while True:
             message = pipe.recv_bytes()
             try:
                 if message[:1] == b"S":
-                    steps, memory_gib = pickle.loads(message[1:])
+                    steps, seconds, memory_gib = pickle.loads(message[1:])
                     _limit_memory(memory_gib)
                     operators = [step.build() for step in steps]
                     continue
+                _limit_cpu(seconds)
                 table = from_ipc(message[1:])
                 for operator in operators:
                     table = operator(table)
@@ -94,6 +97,13 @@ def _place(error: BaseException) -> str:
         trace = trace.tb_next
     where = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "?"
     return f"{type(error).__name__} at {where}"
+
+
+def _limit_cpu(seconds: float) -> None:
+    """From now on: one thread works, so its CPU time is within the wall time it may take."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    limit = math.ceil(used.ru_utime + used.ru_stime + seconds)
+    resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.getrlimit(resource.RLIMIT_CPU)[1]))
 
 
 def _limit_memory(memory_gib: float) -> None:

@@ -7,7 +7,7 @@ that had slept since then would succeed unseen.
 import json
 import secrets
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from infra.errors import StoreError
 from infra.storage import Root
@@ -38,6 +38,8 @@ class Snapshot:
     schema_version: int = SCHEMA_VERSION
     run_id: str | None = None
     audit_head: str | None = None
+    fence: int = 0
+    """The highest lease that has held the store: see `infra.lock`."""
 
     def of(self, table: str) -> tuple[TableFile, ...]:
         """The live files of one table."""
@@ -64,13 +66,8 @@ def commit(root: Root, change: Callable[[Snapshot], Snapshot]) -> Snapshot:
         wanted = change(current)
         if wanted == current:
             return current
-        following = Snapshot(
-            seq=current.seq + 1,
-            files=wanted.files,
-            schema_version=wanted.schema_version,
-            run_id=wanted.run_id,
-            audit_head=wanted.audit_head,
-        )
+        fence = max(current.fence, wanted.fence)  # whoever changes the tables keeps it
+        following = replace(wanted, seq=current.seq + 1, fence=fence)
         if root.create(_name(following.seq), _encode(following)):
             return following
         current = latest(root, known=following.seq)
@@ -112,6 +109,7 @@ def _read_if_there(root: Root, seq: int) -> Snapshot | None:
             schema_version=value["schema_version"],
             run_id=value["run_id"],
             audit_head=value["audit_head"],
+            fence=value.get("fence", 0),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise StoreError(

@@ -9,30 +9,44 @@ from collections.abc import Collection, Iterable
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from infra.errors import Resumable
 from infra.storage import Root, in_parallel
 from infra.tables import write_small_table
+from schemas.reasons import DEFERRED, Deferral
 from schemas.tables import STAGED, WRITTEN
 
 FOLDER = "staging"
-#: `status` of a row that was not worked on, because the run is stopping. It is not written.
-DEFERRED = "deferred"
 _SUFFIX = ".parquet"
 
 
 def write_segments(segments: pa.Table, root: Root, run_id: str) -> pa.Table:
     """Write one file a row, and return the same rows as WRITTEN: what the driver needs to count.
 
-    Only the columns of STAGED reach the storage. Deferred rows come back, but are not written.
+    Only the columns of STAGED reach the storage. Deferred rows come back, but are not written; a
+    row that the storage does not take comes back deferred.
 
     Raises:
         KeyError: A column of STAGED is missing.
     """
+    said = []
     for index in range(segments.num_rows):
         row = segments.slice(index, 1)
+        written = row.select(WRITTEN.names).cast(WRITTEN)
         if row["status"][0].as_py() != DEFERRED:
             staged = row.select(STAGED.names).cast(STAGED)
-            write_small_table(root, _rel(run_id, row["segment_id"][0].as_py()), staged)
-    return segments.select(WRITTEN.names).cast(WRITTEN)
+            try:
+                write_small_table(root, _rel(run_id, row["segment_id"][0].as_py()), staged)
+            except Resumable:  # no answer for minutes, or no space: the driver ends the run
+                written = _deferred(written)
+        said.append(written)
+    return pa.concat_tables(said) if said else segments.select(WRITTEN.names).cast(WRITTEN)
+
+
+def _deferred(written: pa.Table) -> pa.Table:
+    for name, value in (("status", DEFERRED), ("reason", str(Deferral.STORAGE))):
+        at = written.schema.get_field_index(name)
+        written = written.set_column(at, written.schema.field(at), pa.array([value], pa.string()))
+    return written
 
 
 def staged_runs(root: Root) -> list[str]:

@@ -10,19 +10,31 @@ import os
 import secrets
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from pathlib import Path
-from typing import IO, Any, TypeVar, cast
+from typing import IO, Any, NamedTuple, TypeVar, cast
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.utils import get_protocol
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
-from infra.errors import Resumable, StoreError
+from infra.errors import Resumable, StoreError, Unreachable
 
 _TEMPORARY = ".tmp"
 _PARALLEL = 16
 _CLIENTS = ("botocore", "aiobotocore", "aiohttp")
+#: What an object store's client does by itself, with backoff and jitter, before it gives up.
+_S3_CLIENT = {
+    "retries": {"mode": "standard", "max_attempts": 3},
+    "connect_timeout": 5,
+    "read_timeout": 20,
+}
+#: How long work that has begun goes on asking a remote storage that does not answer.
+PATIENCE_SECONDS = 180.0
+_LONGEST_PAUSE_SECONDS = 15.0
 
+A = TypeVar("A")
 T = TypeVar("T")
 
 
@@ -37,12 +49,38 @@ def local_path(url: str) -> str:
     return os.path.normpath(path.absolute())  # links stay: the name is what the user gave
 
 
+def open_filesystem(url: str) -> fsspec.AbstractFileSystem:
+    """The file system of a remote URL, without a cache of listings: others write there too.
+
+    Credentials, region and endpoint come from the usual AWS environment, in every process anew.
+    """
+    protocol = get_protocol(url)
+    options = {"config_kwargs": _S3_CLIENT} if protocol in ("s3", "s3a") else {}
+    return cast(
+        fsspec.AbstractFileSystem,
+        fsspec.filesystem(protocol, use_listings_cache=False, **options),
+    )
+
+
+def patiently(patience_seconds: float, act: Callable[[], T]) -> T:
+    """What `act` returns; while it raises `Unreachable`, again with random, growing pauses."""
+    if not patience_seconds:
+        return act()
+    return Retrying(
+        retry=retry_if_exception_type(Unreachable),
+        stop=stop_after_delay(patience_seconds),
+        wait=wait_random_exponential(multiplier=0.5, max=_LONGEST_PAUSE_SECONDS),
+        reraise=True,
+    )(act)
+
+
 @contextlib.contextmanager
 def plain_errors(place: str) -> Iterator[None]:
     """Turn what storage may do to a run into one line that says what to do.
 
     Raises:
-        Resumable: No space is left, or the storage cannot be reached.
+        Resumable: No space is left.
+        Unreachable: The storage cannot be reached.
         StoreError: Access is denied, or the place cannot hold a store.
     """
     try:
@@ -61,46 +99,62 @@ def plain_errors(place: str) -> Iterator[None]:
         if error.errno == errno.ENOTSUP:
             raise StoreError(f"{place}: no hard links there: name another store") from error
         what = f"{type(error).__name__}, errno {error.errno}"
-        raise Resumable(f"{place}: storage failed ({what}): run again") from error
+        raise Unreachable(f"{place}: storage failed ({what}): run again") from error
     except Exception as error:
         if not type(error).__module__.startswith(_CLIENTS):
             raise
         what = type(error).__name__
+        if _is_outage(error):
+            raise Unreachable(f"{place}: storage is out of reach ({what}): run again") from error
         if "Credentials" in what:
             raise StoreError(f"{place}: no credentials: set the usual AWS variables") from error
-        raise Resumable(f"{place}: storage is out of reach ({what}): run again") from error
+        raise StoreError(f"{place}: the client refused ({what}): check the address") from error
+
+
+class Found(NamedTuple):
+    """One file below a root: its path, its size, and when it was last written (Unix time)."""
+
+    rel: str
+    size_bytes: int
+    modified_at: float
 
 
 class Root:
-    """A folder or URL prefix. Pickles as its URL alone: every process opens it by itself.
+    """A folder or URL prefix. Pickles without connection: every process opens it by itself.
 
-    `rel` arguments are paths below it, with forward slashes.
+    `rel` arguments are paths below it, with forward slashes. `patience_seconds` is how long a
+    remote one is asked again while it does not answer.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, patience_seconds: float = 0) -> None:
         self.local = is_local(url)
+        self._patience_seconds = 0 if self.local else patience_seconds
         self.url = local_path(url) if self.local else url.rstrip("/")
         self._fs: fsspec.AbstractFileSystem | None = None
 
-    def __reduce__(self) -> tuple[type["Root"], tuple[str]]:
-        return Root, (self.url,)
+    def __reduce__(self) -> tuple[type["Root"], tuple[str, float]]:
+        return Root, (self.url, self._patience_seconds)
 
     def __repr__(self) -> str:
         return f"Root({self.url!r})"
 
     @property
     def fs(self) -> fsspec.AbstractFileSystem:
-        """The file system, without a cache of listings: others write here too."""
+        """The file system: see `open_filesystem`."""
         if self._fs is None:
-            if self.local:
-                self._fs = LocalFileSystem()
-            else:
-                protocol = get_protocol(self.url)
-                self._fs = cast(
-                    fsspec.AbstractFileSystem,
-                    fsspec.filesystem(protocol, use_listings_cache=False),
-                )
+            self._fs = LocalFileSystem() if self.local else open_filesystem(self.url)
         return self._fs
+
+    def patient(self) -> "Root":
+        """The same place for work that has begun: an outage of minutes is waited out."""
+        return Root(self.url, PATIENCE_SECONDS)
+
+    def _ask(self, rel: str, act: Callable[[], T]) -> T:
+        def once() -> T:
+            with plain_errors(self.full(rel)):
+                return act()
+
+        return patiently(self._patience_seconds, once)
 
     def full(self, rel: str) -> str:
         """Absolute path or URL of `rel`, for DuckDB and for messages."""
@@ -116,39 +170,46 @@ class Root:
         Raises:
             FileNotFoundError: It is not there.
         """
-        with plain_errors(self.full(rel)):
+
+        def read() -> bytes:
             if self.local:
                 return Path(self.full(rel)).read_bytes()
             return cast(bytes, self.fs.cat_file(self.path(rel)))
 
+        return self._ask(rel, read)
+
     def open(self, rel: str) -> IO[bytes]:
         """Open a file for reading at any place."""
-        with plain_errors(self.full(rel)):
-            return cast(IO[bytes], self.fs.open(self.path(rel), "rb"))
+        return self._ask(rel, lambda: cast(IO[bytes], self.fs.open(self.path(rel), "rb")))
 
     def exists(self, rel: str) -> bool:
         """Whether a file (or, locally, a folder) is there."""
-        with plain_errors(self.full(rel)):
-            return bool(self.fs.exists(self.path(rel)))
+        return self._ask(rel, lambda: bool(self.fs.exists(self.path(rel))))
 
     def write(self, rel: str, data: bytes) -> None:
         """Put a file, replacing one of that name; readers see the whole old or the whole new."""
-        with plain_errors(self.full(rel)):
+
+        def put() -> None:
             if self.local:
                 _through_temporary(Path(self.full(rel)), data, Path.replace, 0o666)
             else:
                 self.fs.pipe_file(self.path(rel), data)
+
+        self._ask(rel, put)
 
     def create(self, rel: str, data: bytes, private: bool = False) -> bool:
         """Put a file only if none has that name. False when there is one.
 
         `private` keeps it from other users, on a local file system.
         """
-        with plain_errors(self.full(rel)):
+
+        def put() -> bool:
             if self.local:
                 mode = 0o600 if private else 0o666
                 return _through_temporary(Path(self.full(rel)), data, _link, mode)
             return self._create_remote(rel, data)
+
+        return self._ask(rel, put)
 
     def _create_remote(self, rel: str, data: bytes) -> bool:
         try:
@@ -162,27 +223,46 @@ class Root:
 
     def delete(self, rels: Iterable[str]) -> None:
         """Delete files; what is gone already is no error."""
-        for rel in rels:
-            with plain_errors(self.full(rel)), contextlib.suppress(FileNotFoundError):
-                self.fs.rm_file(self.path(rel))
+
+        def remove(rel: str) -> None:
+            with contextlib.suppress(FileNotFoundError):
+                self._ask(rel, lambda: self.fs.rm_file(self.path(rel)))
+
+        if self.local:
+            for rel in rels:
+                remove(rel)
+        else:
+            in_parallel(remove, rels)
+
+    def find(self, folder: str, temporary: bool = False) -> list[Found]:
+        """Every file below a folder, sorted; with `temporary`, also what killed writers left."""
+
+        def look() -> list[Found]:
+            below = len(self.path("")) + 1
+            if self.local:
+                return sorted(_walk(self.full(folder), below, temporary))
+            listed = cast(dict[str, Any], self.fs.find(self.path(folder), detail=True))
+            return sorted(
+                Found(path[below:], int(info["size"] or 0), modified_at(info) or 0.0)
+                for path, info in listed.items()
+                if info["type"] == "file"  # buckets may hold marks for empty folders
+            )
+
+        return self._ask(folder, look)
 
     def list(self, folder: str) -> list[tuple[str, int]]:
         """Every file below a folder with its size in bytes, sorted; none if it is not there."""
-        with plain_errors(self.full(folder)):
-            if self.local:
-                found = _walk_sizes(self.full(folder))
-            else:
-                listed = cast(dict[str, Any], self.fs.find(self.path(folder), detail=True))
-                found = (
-                    (path, int(info["size"] or 0))
-                    for path, info in listed.items()
-                    if info["type"] == "file"  # buckets may hold marks for empty folders
-                )
-            below = len(self.path("")) + 1
-            return sorted((path[below:], size) for path, size in found)
+        return [(found.rel, found.size_bytes) for found in self.find(folder)]
 
 
-def in_parallel(read: Callable[[str], T], rels: Iterable[str]) -> list[T]:
+def modified_at(info: dict[str, Any]) -> float | None:
+    """When an object was last written (Unix time), by what its file system calls that."""
+    times = (info.get(name) for name in ("LastModified", "mtime", "modified", "created"))
+    when = next((time for time in times if time is not None), None)
+    return when.timestamp() if isinstance(when, datetime) else when
+
+
+def in_parallel(read: Callable[[A], T], rels: Iterable[A]) -> list[T]:
     """Call `read` on each, several at a time, results in order."""
     with ThreadPoolExecutor(_PARALLEL) as pool:
         return list(pool.map(read, rels))
@@ -226,14 +306,24 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _walk_sizes(folder: str) -> Iterator[tuple[str, int]]:
+def _walk(folder: str, below: int, temporary: bool) -> Iterator[Found]:
     for parent, _, names in os.walk(folder):
         for name in names:
-            if name.startswith(".") and name.endswith(_TEMPORARY):
+            if name.startswith(".") and name.endswith(_TEMPORARY) and not temporary:
                 continue
             path = Path(parent, name)
             with contextlib.suppress(FileNotFoundError):  # deleted while we look
-                yield str(path), path.stat().st_size
+                status = path.stat()
+                yield Found(str(path)[below:], status.st_size, status.st_mtime)
+
+
+def _is_outage(error: Exception) -> bool:
+    import aiohttp  # here, since both take a second to import and local stores need neither
+    import botocore.exceptions as botocore
+
+    return isinstance(
+        error, botocore.ConnectionError | botocore.HTTPClientError | aiohttp.ClientError
+    )
 
 
 def _condition_failed(error: BaseException) -> bool:

@@ -1,12 +1,14 @@
 """The output folder or prefix: what makes it a store, and whose it is."""
 
+import contextlib
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 from infra import snapshots
 from infra.errors import StoreError
 from infra.identity import KEY_FILE, Identity, new_store_key, store_key
+from infra.lock import Lock, fenced, locked
 from infra.snapshots import Snapshot
 from infra.storage import Root
 from schemas.tables import SCHEMA_VERSION
@@ -20,11 +22,13 @@ _BEFORE = {KEY_FILE, "mlflow.db", "mlflow-artifacts"}
 class Store:
     """A store opened by who holds its key. Readers without the key use `readable`.
 
-    `infra.snapshots`, `infra.staging`, `infra.tables` and `infra.runs` act on its `root`.
+    `infra.snapshots`, `infra.staging`, `infra.tables` and `infra.runs` act on its `root`. With a
+    `lock`, this process is its one writer.
     """
 
     root: Root
     identity: Identity
+    lock: Lock | None = None
 
     @staticmethod
     def open(url: str, create: bool) -> "Store":
@@ -46,12 +50,35 @@ class Store:
             raise StoreError(f"{root.url}: was made with another key: set MIEN_KEY to its own")
         return Store(root, identity)
 
+    @contextlib.contextmanager
+    def locked(
+        self, wait_seconds: float = 0, say: Callable[[str], None] = lambda text: None
+    ) -> Iterator["Store"]:
+        """This store with its one writer's lock, for the length of the block: see `infra.lock`.
+
+        Raises:
+            StoreBusy: Another run holds it.
+        """
+        with locked(self.root, wait_seconds, say) as lock:
+            yield replace(self, root=self.root.patient(), lock=lock)
+
+    @property
+    def lost(self) -> bool:
+        """Whether the lock was taken over by another run."""
+        return self.lock is not None and self.lock.lost
+
     def latest(self) -> Snapshot:
         """The present state of the tables."""
         return snapshots.latest(self.root)
 
     def commit(self, change: Callable[[Snapshot], Snapshot]) -> Snapshot:
-        """Replace the state of the tables: see `snapshots.commit`."""
+        """Replace the state of the tables: see `snapshots.commit`.
+
+        Raises:
+            StoreBusy: The lock was taken over by another run.
+        """
+        if self.lock is not None:
+            change = fenced(self.lock.number, change)
         return snapshots.commit(self.root, change)
 
 

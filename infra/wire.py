@@ -9,6 +9,9 @@ import struct
 
 import pyarrow as pa
 
+#: The most that the parent takes of the child at once: an hour of crops is less.
+LONGEST_ANSWER_BYTES = 1 << 31
+LONGEST_RANGE_BYTES = 1 << 24
 #: Offset and length of a range of the video.
 RANGE = struct.Struct("<qq")
 

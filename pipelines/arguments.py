@@ -22,6 +22,12 @@ Overrides = Annotated[
 ConfigPath = Annotated[
     Path | None, typer.Option("--config", "-c", metavar="JOB.YAML", help="The job's YAML.")
 ]
+Wait = Annotated[
+    float,
+    typer.Option(
+        "--wait", min=0, metavar="SECONDS", help="Wait for another run that holds the store."
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for a machine.")]
 
 

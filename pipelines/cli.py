@@ -18,6 +18,7 @@ from pipelines.arguments import (
     AsJson,
     ConfigPath,
     Overrides,
+    Wait,
     job_config,
     messages,
     split_arguments,
@@ -79,20 +80,22 @@ def score(
     retry_quarantined: Annotated[
         bool, typer.Option("--retry-quarantined", help="Score again what was quarantined.")
     ] = False,
+    wait: Wait = 0,
     as_json: AsJson = False,
 ) -> None:
     """Score what is new in SOURCE and publish it.
 
     For example: mien score ./archive --out ./store -c job.yaml extract.frames_per_second=2
 
-    Running it again goes on where it stopped, and scores only what is new.
+    Running it again goes on where it stopped, and scores only what is new. The first Ctrl-C or
+    SIGTERM finishes what is in flight (run.grace_seconds), a second one stops at once.
     """
     from pipelines.score import score as run
     from pipelines.summary import print_outcome
 
     source, overrides = split_arguments(arguments)
     cfg = job_config(config, source, out, overrides)
-    outcome = run(cfg, messages, limit, retry_quarantined)
+    outcome = run(cfg, messages, limit, retry_quarantined, wait)
     print_outcome(outcome, str(cfg.store), as_json, messages)
     raise typer.Exit(outcome.exit_code)
 
@@ -102,13 +105,14 @@ def publish(
     store: StorePath,
     overrides: Overrides = None,
     run: Annotated[str | None, typer.Option("--run", help="The run; by default the last.")] = None,
+    wait: Wait = 0,
     as_json: AsJson = False,
 ) -> None:
     """Publish again from staging, after an audit that failed or a budget that was passed."""
     from pipelines.score import publish_staged
     from pipelines.summary import print_outcome
 
-    outcome = publish_staged(store, run, overrides or [], messages)
+    outcome = publish_staged(store, run, overrides or [], messages, wait)
     print_outcome(outcome, store, as_json, messages)
     raise typer.Exit(outcome.exit_code)
 

@@ -18,6 +18,7 @@ from rich.console import Console
 from infra.cluster import cluster
 from infra.errors import ConfigurationError, SourceError, interruption
 from infra.listing import list_sources
+from infra.stopping import stoppable
 from infra.store import Store
 from operators.anonymize import resolved
 from operators.core.crops import flatten_crops
@@ -28,7 +29,7 @@ from pipelines.faces import ANONYMIZER_KEY
 from pipelines.plan import Plan, make_plan, planned_table
 from pipelines.progress import VideoProgress
 from pipelines.publish import lost_rows
-from pipelines.score import batches, stoppable
+from pipelines.score import batches
 from pipelines.settings import resolve_settings
 from pipelines.steps import crop_segments
 from schemas.config import Config, Score

@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from infra.errors import Resumable
 from infra.identity import Identity
 from infra.store import Store
 from infra.tables import read_small_table, table_rows, write_small_table
@@ -15,10 +16,12 @@ from operators.core.ids import segment_id
 from pipelines.settings import Settings
 from pipelines.steps import probe_all
 from schemas.config import Config
-from schemas.reasons import Reason
+from schemas.reasons import LASTING, Deferral, Reason
 from schemas.tables import CLOCK, MEDIA, PLANNED, PROBED, SOURCE_FILES, VIDEOS
 
 PROBES = "probes.parquet"
+#: How often a file is read before its worker counts as lost.
+PASSES = 2
 SHORTEST_TAIL_SECONDS = 1.0  # a shorter rest is read with the segment before it
 FULL, SCORES_ONLY = "full", "scores_only"
 
@@ -93,14 +96,26 @@ def probe_sources(sources: pa.Table, cfg: Config, store: Store) -> list[dict[str
     new = [index for index, row in enumerate(rows) if _look(row) not in cached]
     if new:
         wanted = sources.take(pa.array(new)).select(SOURCE_FILES.names)
-        for found in _batches(probe_all(wanted, cfg)):
-            cached[_look(found)] = found
-        seen = {_look(row) for row in rows}
-        table = pa.Table.from_pylist(
-            [cached[key] for key in sorted(seen & set(cached))], PROBE_CACHE
-        )
-        write_small_table(store.root, PROBES, table)
+        for _ in range(PASSES):
+            cached |= {_look(row): row for row in _batches(probe_all(wanted, cfg))}
+            lost = [_look(row) not in cached for row in wanted.to_pylist()]
+            wanted = wanted.filter(pa.array(lost, pa.bool_()))
+            if not len(wanted):
+                break
+        _keep(store, [cached[key] for key in sorted({_look(row) for row in rows} & set(cached))])
     return [_identified(row, cached.get(_look(row)), store.identity) for row in rows]
+
+
+def _keep(store: Store, found: list[dict[str, Any]]) -> None:
+    """Remember what files are; not what befell them this once.
+
+    Raises `Resumable` where the storage did not let some be read.
+    """
+    lasting = [row for row in found if row["reason"] is None or row["reason"] in LASTING]
+    write_small_table(store.root, PROBES, pa.Table.from_pylist(lasting, PROBE_CACHE))
+    unread = sum(row["reason"] == Deferral.STORAGE for row in found)
+    if unread:
+        raise Resumable(f"the source did not answer for {unread} files: run again")
 
 
 def _look(row: dict[str, Any]) -> tuple[str, int, str]:
@@ -161,7 +176,7 @@ def cut(row: dict[str, Any], segment_seconds: float) -> list[dict[str, Any]]:
     count = max(1, math.ceil((duration - SHORTEST_TAIL_SECONDS) / segment_seconds))
     starts = [index * segment_seconds for index in range(count)]
     ends = [*starts[1:], max(duration, starts[-1])]
-    shared = {name: row[name] for name in ("video_id", "uri", "size_bytes")}
+    shared = {name: row[name] for name in ("video_id", "uri", "size_bytes", "changed")}
     shared |= {item.name: row[item.name] for item in (*MEDIA, *CLOCK)}
     return [
         {

@@ -1,7 +1,7 @@
 """Publish: staged segments become audited, sorted, visible tables; or nothing of them does."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
@@ -190,7 +190,7 @@ def make_visible(
         live = [file for file in kept if file is not None]
         known = {file.path for file in live}
         new = [file for file in files if file.path not in known]
-        return Snapshot(files=(*live, *new), audit_head=current.audit_head, run_id=run_id)
+        return replace(current, files=(*live, *new), run_id=run_id)
 
     return store.commit(change)
 

@@ -11,8 +11,10 @@ import pyarrow.compute as pc
 
 from infra import runs, staging
 from infra.errors import AuditFailed, StoreError
+from infra.orphans import collect_orphans
 from infra.runs import RunRecord, Stage, State
 from infra.store import Store
+from infra.tables import table_rows
 from pipelines.configuration import to_yaml
 from pipelines.plan import Plan, plan_table, plan_videos, video_seconds
 from pipelines.settings import Settings
@@ -76,7 +78,7 @@ def _unfinished(settings: Settings, store: Store, plan: Plan) -> RunRecord | Non
     for record in runs.list_runs(store.root):
         if record.state not in UNFINISHED or record.hashes.get("run") != settings.run_hash:
             continue
-        theirs = _planned(store, record)
+        theirs = _planned(store, record, "video_id")
         if theirs & wanted:
             found = record
         elif theirs <= plan.covered:
@@ -86,12 +88,12 @@ def _unfinished(settings: Settings, store: Store, plan: Plan) -> RunRecord | Non
     return found
 
 
-def _planned(store: Store, record: RunRecord) -> set[str]:
+def _planned(store: Store, record: RunRecord, name: str) -> set[str]:
     try:
         kept = runs.load_plan(store.root, record.run_id)
     except StoreError:  # killed while it forgot its plan, after it had published
         return set()
-    return {video.video_id for video in plan_videos(kept)}
+    return {video.row[name] for video in plan_videos(kept)}
 
 
 def forget_quarantined(store: Store, run_id: str) -> None:
@@ -174,5 +176,28 @@ def end_run(
         update={"state": state, "message": message, "ended": datetime.now(UTC)}
     )
     if state is not State.NOTHING_NEW:
-        runs.save(store.root, record)
+        save(store, record)
     return Outcome(record, exit_code)
+
+
+def save(store: Store, record: RunRecord) -> None:
+    """Put the record, unless another run has taken the store over: then it is that one's."""
+    if not store.lost:
+        runs.save(store.root, record)
+
+
+def tidy(store: Store, run_id: str) -> int:
+    """After `run_id` was published: end older runs that it replaced, delete what nobody lists."""
+    live = table_rows(store.root, store.latest(), "videos", ["source_id", "run_id"]).to_pylist()
+    newest = {row["source_id"]: row["run_id"] for row in live}
+    waiting = set()
+    for record in runs.list_runs(store.root):
+        if record.state not in UNFINISHED or record.run_id == run_id:
+            continue
+        sources = _planned(store, record, "source_id")
+        if sources and all(newest.get(source, "") > record.run_id for source in sources):
+            runs.discard_plan(store.root, record.run_id)
+            end_run(store, record, State.SUPERSEDED, "later runs published all of its videos")
+        else:
+            waiting.add(record.run_id)
+    return collect_orphans(store.root, store.latest(), waiting)

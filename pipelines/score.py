@@ -1,11 +1,10 @@
 """Score: list, plan, extract to write, reconcile, publish. The main job."""
 
 import json
-import signal
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from datetime import datetime, time, timedelta
-from typing import NoReturn
+from typing import Any
 
 import pyarrow as pa
 import ray
@@ -14,9 +13,10 @@ from rich.console import Console
 
 from infra import runs, staging
 from infra.cluster import cluster
-from infra.errors import AuditFailed, ConfigurationError, Resumable, StoreError
+from infra.errors import AuditFailed, ConfigurationError, Resumable, StoreBusy, StoreError
 from infra.listing import list_sources
 from infra.runs import Audited, RunRecord, State
+from infra.stopping import Stop, stoppable
 from infra.store import Store
 from infra.tracking import Tracker
 from pipelines.configuration import config_from, require_governance
@@ -31,18 +31,31 @@ from pipelines.record import (
     counted,
     end_run,
     quarantined,
+    save,
+    tidy,
 )
 from pipelines.settings import Settings, resolve_settings
 from pipelines.steps import score_segments
 from pipelines.summary import report_page
 from schemas.config import Config
+from schemas.reasons import DEFERRED, Deferral
 from schemas.tables import WRITTEN
 
+#: How often a segment is planned before it counts as lost: Ray gives up on one whose workers die.
+PASSES = 2
 
-def score(cfg: Config, console: Console, limit: int | None = None, retry: bool = False) -> Outcome:
+
+def score(
+    cfg: Config,
+    console: Console,
+    limit: int | None = None,
+    retry: bool = False,
+    wait_seconds: float = 0,
+) -> Outcome:
     """Run the main job. Raises the errors of `infra.errors`; nothing is done before all is checked.
 
-    `limit` takes the first videos only; `retry` scores again what earlier runs quarantined.
+    `limit` takes the first videos only; `retry` scores again what earlier runs quarantined;
+    `wait_seconds` is how long to wait for another run that holds the store.
     """
     require_governance(cfg)
     settings = resolve_settings(cfg)
@@ -56,7 +69,12 @@ def score(cfg: Config, console: Console, limit: int | None = None, retry: bool =
     for note in settings.notes:
         console.print(f"note: {note}")
     tracker = Tracker(cfg.tracking, store.root)
-    with stoppable(cfg.run.stop_at), closing(tracker), cluster(cfg):
+    with (
+        stoppable(cfg.run.stop_at) as stop,
+        store.locked(wait_seconds, console.print) as store,
+        closing(tracker),
+        cluster(cfg),
+    ):
         tracker.warm()
         console.print(f"{len(sources)} videos listed, {sum(skipped.values())} files skipped")
         plan = make_plan(cfg, settings, store, sources.slice(0, limit), skipped, retry)
@@ -64,17 +82,31 @@ def score(cfg: Config, console: Console, limit: int | None = None, retry: bool =
         if not plan.videos:
             return end_run(store, record, State.NOTHING_NEW, "nothing new")
         with recorded(store, record, tracker, console):
-            written = work(settings, store, record, plan, console)
+            written = work(settings, store, record, plan, console, stop)
             record = counted(record, plan, written)
-            runs.save(store.root, record)
+            save(store, record)
             return finish(cfg, store, record, plan.videos, written)
 
 
 def publish_staged(
-    store_url: str, run_id: str | None, overrides: list[str], console: Console
+    store_url: str,
+    run_id: str | None,
+    overrides: list[str],
+    console: Console,
+    wait_seconds: float = 0,
 ) -> Outcome:
     """Publish an unfinished run from its staging. Raises `StoreError` where there is none."""
-    store = Store.open(store_url, create=False)
+    with (
+        stoppable(None),
+        Store.open(store_url, create=False).locked(wait_seconds, console.print) as store,
+    ):
+        return _publish_staged(store, run_id, overrides, console)
+
+
+def _publish_staged(
+    store: Store, run_id: str | None, overrides: list[str], console: Console
+) -> Outcome:
+    store_url = store.root.url
     waiting = [r for r in runs.list_runs(store.root) if r.state in UNFINISHED]
     chosen = [record for record in waiting if run_id in (None, record.run_id)]
     if not chosen:
@@ -92,21 +124,24 @@ def publish_staged(
         )
     written = staging.read_staged(store.root, record.run_id, wanted, WRITTEN.names)
     record = counted(record, Plan(videos), written)  # it may have been killed before it counted
-    runs.save(store.root, record)
+    save(store, record)
     tracker = Tracker(cfg.tracking, store.root)
-    with (
-        stoppable(None),
-        closing(tracker),
-        cluster(cfg),
-        recorded(store, record, tracker, console),
-    ):
+    with closing(tracker), cluster(cfg), recorded(store, record, tracker, console):
         return finish(cfg, store, record, videos, written)
 
 
 def work(
-    settings: Settings, store: Store, record: RunRecord, plan: Plan, console: Console
+    settings: Settings,
+    store: Store,
+    record: RunRecord,
+    plan: Plan,
+    console: Console,
+    stop: Stop,
 ) -> pa.Table:
-    """Bring every planned segment into staging; WRITTEN rows of all of them, lost ones included."""
+    """Bring every planned segment into staging; WRITTEN rows of all of them, lost ones included.
+
+    Raises `Resumable` where some were deferred: the run was told to stop, or storage is gone.
+    """
     segments = plan.segments
     done = staging.staged_segments(store.root, record.run_id)
     todo = [segment for segment in segments if segment["segment_id"] not in done]
@@ -114,21 +149,50 @@ def work(
     if kept:
         console.print(f"going on with run {record.run_id}: {len(kept)} segments are done")
     rows = [staging.read_staged(store.root, record.run_id, kept, WRITTEN.names)]
+    grace = settings.cfg.run.grace_seconds
+    for _ in range(PASSES):
+        if not todo:
+            break
+        with stop.gentle(grace, console.print) as stopping:
+            flow = score_segments(
+                planned_table(todo), settings, store.root, record.run_id, stopping
+            )
+            came = pa.concat_tables([WRITTEN.empty_table(), *_watched(flow, todo, console, stop)])
+        rows.append(came)
+        _raise_if_deferred(came, len(segments))
+        todo = _without(todo, came)
     if todo:
-        seconds = sum(segment["end_seconds"] - segment["start_seconds"] for segment in todo)
-        flow = score_segments(planned_table(todo), settings, store.root, record.run_id)
-        with VideoProgress(console, seconds, len(todo)) as progress:
-            for batch in batches(flow):
-                rows.append(batch)
-                for row in batch.to_pylist():
+        rows.append(staging.write_segments(lost_rows(todo), store.root, record.run_id))
+    return pa.concat_tables(rows)
+
+
+def _watched(
+    flow: ray.data.Dataset, todo: list[dict[str, Any]], console: Console, stop: Stop
+) -> Iterator[pa.Table]:
+    """What the flow gives, with progress. Storage that is gone stops the rest of the flow."""
+    seconds = sum(segment["end_seconds"] - segment["start_seconds"] for segment in todo)
+    with VideoProgress(console, seconds, len(todo)) as progress:
+        for batch in batches(flow):
+            for row in batch.to_pylist():
+                if row["reason"] == Deferral.STORAGE:
+                    stop.ask()
+                if row["status"] != DEFERRED:
                     progress.add(row["end_seconds"] - row["start_seconds"], row["faces_found"])
-    written = pa.concat_tables(rows)
-    came_back = set(written["segment_id"].to_pylist())
-    lost = [segment for segment in segments if segment["segment_id"] not in came_back]
-    if lost:
-        table = staging.write_segments(lost_rows(lost), store.root, record.run_id)
-        written = pa.concat_tables([written, table])
-    return written
+            yield batch
+
+
+def _raise_if_deferred(came: pa.Table, planned: int) -> None:
+    reasons = Counter(row["reason"] for row in came.to_pylist() if row["status"] == DEFERRED)
+    left = f"{reasons.total()} of {planned} segments are left: the same command goes on from here"
+    if reasons[Deferral.STORAGE]:
+        raise Resumable(f"source or store did not answer, or the store is full; {left}")
+    if reasons:
+        raise Resumable(f"stopped; {left}")
+
+
+def _without(todo: list[dict[str, Any]], came: pa.Table) -> list[dict[str, Any]]:
+    ids = set(came["segment_id"].to_pylist())
+    return [segment for segment in todo if segment["segment_id"] not in ids]
 
 
 def batches(flow: ray.data.Dataset) -> Iterator[pa.Table]:
@@ -166,7 +230,7 @@ def finish(
     part = publish(batch, store, videos, rows)
     audits = [Audited(**vars(result)) for result in part.audits]
     record = record.model_copy(update={"audit": tuple(audits)})
-    runs.save(store.root, record)
+    save(store, record)
     if part.failures:
         first = part.failures[0]
         raise AuditFailed(
@@ -175,6 +239,7 @@ def finish(
             f"`mien publish {cfg.store}` tries again"
         )
     runs.discard_plan(store.root, record.run_id)
+    tidy(store, record.run_id)
     spans = sum(quarantined(record).values())
     message = f"published; {spans} spans quarantined" if spans else "published"
     return end_run(store, record, State.PUBLISHED, message, 3 if spans else 0)
@@ -192,6 +257,8 @@ def recorded(store: Store, record: RunRecord, tracker: Tracker, console: Console
 
     try:
         yield
+    except StoreBusy:
+        raise  # the record is its new holder's
     except AuditFailed as error:
         over = "max_quarantined" in str(error)
         end(State.OVER_BUDGET if over else State.AUDIT_FAILED, str(error))
@@ -208,7 +275,7 @@ def recorded(store: Store, record: RunRecord, tracker: Tracker, console: Console
         raise
     finally:
         final = runs.load(store.root, record.run_id)
-        if warning := tracker.log_run(final, _artifacts(store, final)):
+        if not store.lost and (warning := tracker.log_run(final, _artifacts(store, final))):
             console.print(f"note: {warning}")
 
 
@@ -221,28 +288,3 @@ def _artifacts(store: Store, record: RunRecord) -> dict[str, bytes]:
     if record.state is State.PUBLISHED:
         files["report.html"] = report_page(store.root.url).encode()
     return files
-
-
-def seconds_until(moment: time, now: datetime) -> float:
-    """From `now` to the next time that the clock shows `moment`; both local."""
-    then = datetime.combine(now.date(), moment)
-    return ((then - now) % timedelta(days=1)).total_seconds()
-
-
-@contextmanager
-def stoppable(stop_at: time | None) -> Iterator[None]:
-    """SIGTERM, Ctrl-C and `run.stop_at` stop: what is staged stays, and the next start goes on."""
-
-    def stop(signum: int, frame: object) -> NoReturn:
-        raise KeyboardInterrupt
-
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
-    before = {number: signal.signal(number, stop) for number in numbers}
-    if stop_at is not None:
-        signal.setitimer(signal.ITIMER_REAL, seconds_until(stop_at, datetime.now()))
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        for number in numbers:
-            signal.signal(number, before[number])

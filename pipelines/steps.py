@@ -1,7 +1,9 @@
 """The arrows of the diagram. The only place that calls `map_batches`."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 import ray.data
@@ -29,6 +31,8 @@ from schemas.tables import PLANNED, SOURCE_FILES
 LIGHT = 0.125
 EMBED_CPUS = 0.25
 EXTRACT_A_WRITER = 16
+#: Ray's own defaults try for ever. Actors come back always; what they died of is tried twice more.
+BOUNDED: dict[str, Any] = {"max_restarts": -1, "max_task_retries": 2}
 SEGMENTS_A_BATCH = 4  # the tower's batch is filled across segments
 
 
@@ -110,12 +114,20 @@ def probe_all(sources: pa.Table, cfg: Config) -> Dataset:
     return isolate(one_block_each(sources), steps, SOURCE_FILES, cfg, pools)
 
 
-def score_segments(segments: pa.Table, settings: Settings, store: Root, run_id: str) -> Dataset:
-    """PLANNED rows in, WRITTEN rows out: the flow of the diagram."""
+def score_segments(
+    segments: pa.Table,
+    settings: Settings,
+    store: Root,
+    run_id: str,
+    stopping: Callable[[], bool],
+) -> Dataset:
+    """PLANNED rows in, WRITTEN rows out: the flow of the diagram.
+
+    Once `stopping()`, segments that were not begun come out deferred.
+    """
     pools = size_pools(settings.cfg, len(segments))
-    found = isolate(
-        one_block_each(segments), isolated_steps(settings), PLANNED, settings.cfg, pools
-    )
+    steps = isolated_steps(settings)
+    found = isolate(one_block_each(segments), steps, PLANNED, settings.cfg, pools, stopping)
     for step in open_steps(settings):
         found = in_actors(found, step, pools)
     return write(found, store, run_id, pools)
@@ -128,17 +140,27 @@ def crop_segments(segments: pa.Table, settings: Settings) -> Dataset:
     return isolate(one_block_each(segments), steps, PLANNED, settings.cfg, pools)
 
 
+def never() -> bool:
+    return False
+
+
 def isolate(
-    rows: Dataset, steps: tuple[Step, ...], schema: pa.Schema, cfg: Config, pools: Pools
+    rows: Dataset,
+    steps: tuple[Step, ...],
+    schema: pa.Schema,
+    cfg: Config,
+    pools: Pools,
+    stopping: Callable[[], bool] = never,
 ) -> Dataset:
     limits = Limits(cfg.run.segment_timeout_seconds, cfg.run.child_memory_gib)
     return rows.map_batches(
         Isolated,
-        fn_constructor_args=(steps, schema, open_source, empty_values, limits),
+        fn_constructor_args=(steps, schema, open_source, empty_values, limits, stopping),
         batch_size=1,
         batch_format="pyarrow",
         compute=ActorPoolStrategy(size=pools.extract),
         num_cpus=pools.extract_cpus,
+        **BOUNDED,
     )
 
 
@@ -163,6 +185,7 @@ def in_actors(rows: Dataset, step: Step, pools: Pools) -> Dataset:
         compute=ActorPoolStrategy(size=pools.embed if embeds else 1),
         num_cpus=EMBED_CPUS if embeds else LIGHT,
         num_gpus=pools.embed_gpus if embeds and pools.embed_gpus else None,
+        **BOUNDED,
     )
 
 
@@ -184,4 +207,5 @@ def write(rows: Dataset, store: Root, run_id: str, pools: Pools) -> Dataset:
         batch_format="pyarrow",
         compute=ActorPoolStrategy(size=pools.write),
         num_cpus=LIGHT,
+        **BOUNDED,
     )

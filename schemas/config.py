@@ -157,8 +157,7 @@ class Run(Section):
     stop_at: time | None = None
     """Local time of day, `HH:MM`, at which the run stops cleanly."""
     grace_seconds: Annotated[float, Field(ge=0)] = 120
-    """How long work in flight may go on after a stop. In this version a stop ends it at once;
-    what is staged is kept."""
+    """How long work in flight may go on after a stop is asked for, by a signal or `stop_at`."""
     no_progress_seconds: Annotated[float, Field(ge=10)] = 900
     """Without a finished block for this long, the run stops and says so."""
     segment_timeout_seconds: Positive = 1800

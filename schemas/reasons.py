@@ -29,6 +29,29 @@ class Reason(StrEnum):
     WORKER_LOST = "worker_lost"  # planned, and neither written nor deferred
 
 
+#: `status` of a row that was not worked on. It is not written, and the next start takes it up.
+DEFERRED = "deferred"
+
+
+class Deferral(StrEnum):
+    """The `reason` of a deferred row."""
+
+    STOPPING = "stopping"  # the run was told to stop
+    STORAGE = "storage"  # source or store did not answer, or the store is full
+
+
+#: What a file is, and not what befell it this once: looked at again, it would be the same.
+LASTING = frozenset(
+    {
+        Reason.EMPTY,
+        Reason.NO_VIDEO,
+        Reason.TRUNCATED,
+        Reason.CORRUPT,
+        Reason.NO_TIMESTAMPS,
+        Reason.TOO_LARGE,
+    }
+)
+
 #: One plain sentence a reason, for the terminal and the report: what it means and what to do.
 REASON_TEXT: dict[Reason, str] = {
     Reason.UNREADABLE: "could not be read: check permissions and storage",

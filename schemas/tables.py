@@ -259,12 +259,13 @@ PLANNED = pa.schema(
         END_SECONDS,
         field("uri", pa.string(), "-", "where the video is; dropped before anything decodes"),
         field("size_bytes", pa.int64(), "B", "size of the file"),
+        field("changed", pa.string(), "-", "mtime or etag when it was listed"),
         *MEDIA,
         *CLOCK,
     ]
 )
 #: What Extract uses up of a planned segment.
-PLAN_ONLY = ("size_bytes", *(f.name for f in (*MEDIA, *CLOCK)))
+PLAN_ONLY = ("size_bytes", "changed", *(f.name for f in (*MEDIA, *CLOCK)))
 
 #: What Write answers for a segment: what progress, budget and the run's record are counted from.
 WRITTEN = pa.schema(

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from infra.offline import disable_telemetry
+from tests.s3 import S3Server, s3_server
 
 disable_telemetry()
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")
@@ -33,8 +34,20 @@ def tiny_backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A local cluster with more logical than real CPUs, so that every pool fits."""
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A real S3 server, which this process and what it starts find by their environment."""
+    with s3_server(tmp_path_factory.mktemp("s3")) as server, pytest.MonkeyPatch.context() as patch:
+        for name, value in server.environment.items():
+            patch.setenv(name, value)
+        yield server
+
+
+@pytest.fixture(scope="session")
+def ray_cluster(s3: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A local cluster with more logical than real CPUs, so that every pool fits.
+
+    Its workers inherit the environment, so the S3 server comes first.
+    """
     import ray
 
     ray.init(

@@ -7,6 +7,7 @@ import time
 
 import pyarrow as pa
 
+from infra import served
 from infra.served import parent_file
 from operators.core.operator import Ports, Step, extend
 from schemas.tables import REASON, STATUS
@@ -90,6 +91,25 @@ class Greedy(_Base):
 class Leaky(_Base):
     def said(self, row: dict) -> object:
         raise ValueError("the content of a row")
+
+
+class Busy(_Base):
+    """Never waits: several processes' worth of CPU time would go before the wall time does."""
+
+    def said(self, row: dict) -> object:
+        until = time.process_time() + 60
+        while time.process_time() < until:
+            pass
+        return None
+
+
+class Hostile(_Base):
+    """Says what no child says, and stays."""
+
+    def said(self, row: dict) -> object:
+        served._served.send_bytes(self.args[0])  # type: ignore[union-attr]
+        time.sleep(60)
+        return None
 
 
 def steps(operator: type, *args: object) -> tuple[Step, ...]:

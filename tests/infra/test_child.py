@@ -14,20 +14,34 @@ import psutil
 import pyarrow as pa
 import pytest
 
-from infra.child import Isolated, Limits
-from infra.sources import open_source
+from infra.child import Isolated, Limits, _Child
+from infra.errors import Unreachable
+from infra.sources import file_version, open_source
 from operators.core.operator import empty_values
 from tests.infra import chains
 
 BODY = b"0123456789" * 1000
-ROWS = pa.schema([("segment_id", pa.string()), ("uri", pa.string()), ("size_bytes", pa.int64())])
+ROWS = pa.schema(
+    [
+        ("segment_id", pa.string()),
+        ("uri", pa.string()),
+        ("size_bytes", pa.int64()),
+        ("changed", pa.string()),
+    ]
+)
 
 
 @pytest.fixture
 def row(tmp_path: Path) -> pa.Table:
     path = tmp_path / "secret name.mp4"
     path.write_bytes(BODY)
-    return pa.table({"segment_id": ["s"], "uri": [str(path)], "size_bytes": [len(BODY)]})
+    return listed(path)
+
+
+def listed(path: Path) -> pa.Table:
+    status = path.stat()
+    values = ["s", str(path), status.st_size, file_version(status)]
+    return pa.table([[value] for value in values], schema=ROWS)
 
 
 def isolated(operator: type, *args: object, **limits: float) -> Isolated:
@@ -46,7 +60,7 @@ def said(operator: type, row: pa.Table, *args: object) -> str:
 
 def test_reads_bytes_through_the_parent_and_never_learns_the_uri(row: pa.Table) -> None:
     assert said(chains.Content, row) == str(BODY[-3:] + BODY[2:6])
-    assert said(chains.Columns, row) == str(["segment_id", "size_bytes"])
+    assert said(chains.Columns, row) == str(["changed", "segment_id", "size_bytes"])
 
 
 def test_has_no_credentials(row: pa.Table, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,6 +125,7 @@ def test_an_exception_carries_no_content(row: pa.Table, caplog: pytest.LogCaptur
     ("change", "reason"),
     [
         (lambda path: path.write_bytes(b""), "changed"),
+        (lambda path: path.write_bytes(BODY[::-1]), "changed"),  # of the same size
         (lambda path: path.write_bytes(BODY + b"more"), "changed"),
         (lambda path: path.unlink(), "unreadable"),
     ],
@@ -130,7 +145,7 @@ def test_dies_with_its_parent(row: pa.Table) -> None:
         from infra.sources import open_source
         from operators.core.operator import empty_values
         from tests.infra import chains
-        row = pa.table({{"uri": [{row["uri"][0].as_py()!r}], "size_bytes": [{len(BODY)}]}})
+        row = pa.Table.from_pylist({row.to_pylist()!r})
         chain = Isolated(chains.steps(chains.Pid), row.schema, open_source, empty_values)
         print(chain(row)["said"][0].as_py(), flush=True)
         time.sleep(60)
@@ -148,3 +163,99 @@ def test_dies_with_its_parent(row: pa.Table) -> None:
     while psutil.pid_exists(child) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not psutil.pid_exists(child) or psutil.Process(child).status() == "zombie"
+
+
+def test_a_file_that_is_written_while_it_is_read_is_named_so(row: pa.Table) -> None:
+    path = Path(row["uri"][0].as_py())
+
+    class Meddling:
+        """Somebody writes into the file after its first range was read."""
+
+        def __init__(self, *listed: object) -> None:
+            self._file = open_source(*listed)  # type: ignore[arg-type]
+
+        def read_range(self, offset: int, length: int) -> bytes:
+            data = self._file.read_range(offset, length)
+            path.write_bytes(BODY[::-1])
+            return data
+
+        def check_unchanged(self) -> None:
+            self._file.check_unchanged()
+
+        def close(self) -> None:
+            self._file.close()
+
+    chain = Isolated(chains.steps(chains.Content), ROWS, Meddling, empty_values)
+    assert chain(row)["reason"].to_pylist() == ["changed"]
+    chain.close()
+
+
+def test_what_is_renamed_over_a_file_leaves_the_one_that_is_read_whole(
+    row: pa.Table, tmp_path: Path
+) -> None:
+    source = open_source(*(row[name][0].as_py() for name in ("uri", "size_bytes", "changed")))
+    (tmp_path / "new").write_bytes(b"other")
+    (tmp_path / "new").rename(row["uri"][0].as_py())
+    assert source.read_range(0, 5) == BODY[:5]
+    source.check_unchanged()
+    source.close()
+
+
+@pytest.mark.parametrize(
+    ("failure", "status", "reason"),
+    [
+        (OSError("read error"), "quarantined", "unreadable"),
+        (Unreachable("no answer for minutes"), "deferred", "storage"),
+    ],
+)
+def test_a_read_that_fails_is_told_from_a_storage_that_is_gone(
+    row: pa.Table, failure: Exception, status: str, reason: str
+) -> None:
+    class Failing:
+        def __init__(self, *listed: object) -> None:
+            pass
+
+        def read_range(self, offset: int, length: int) -> bytes:
+            raise failure
+
+        def check_unchanged(self) -> None:
+            pass
+
+        def close(self) -> None:
+            pass
+
+    chain = Isolated(chains.steps(chains.Content), ROWS, Failing, empty_values)
+    out = chain(row)
+    assert out["status"].to_pylist() == [status]
+    assert out["reason"].to_pylist() == [reason]
+
+
+def test_once_a_stop_is_asked_for_rows_come_back_deferred(row: pa.Table) -> None:
+    stop: list[bool] = []
+    chain = Isolated(
+        chains.steps(chains.Pid), ROWS, open_source, empty_values, stopping=lambda: bool(stop)
+    )
+    assert chain(row)["status"].to_pylist() == ["ok"]
+    stop.append(True)
+    out = chain(row)
+    assert out["status"].to_pylist() == ["deferred"]
+    assert out["reason"].to_pylist() == ["stopping"]
+    assert out["segment_id"].to_pylist() == ["s"]
+    chain.close()
+
+
+def test_cpu_time_is_limited_beside_wall_time(row: pa.Table) -> None:
+    """The parent's clock is stopped here, and the kernel ends the child."""
+    chain = isolated(chains.Busy, seconds=1.5)
+    chain._child = _Child(chains.steps(chains.Busy), Limits(1.5))
+    chain._child._limits = Limits(60)
+    assert chain(row)["reason"].to_pylist() == ["timeout"]
+
+
+@pytest.mark.parametrize("nonsense", [b"R" + b"\xff" * 16, b"R", b"Tnot a table", b""])
+def test_a_child_that_video_took_over_cannot_harm_its_parent(
+    row: pa.Table, nonsense: bytes
+) -> None:
+    out = isolated(chains.Hostile, nonsense)(row)
+    assert out["status"].to_pylist() == ["quarantined"]
+    assert out["reason"].to_pylist() == ["error"]

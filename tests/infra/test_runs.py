@@ -1,5 +1,4 @@
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -9,14 +8,8 @@ from infra.errors import StoreError
 from infra.quality import AuditResult
 from infra.runs import RunRecord, Stage, State
 from infra.storage import Root
-from tests.infra.places import places
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678_000, UTC)
-
-
-@pytest.fixture(params=["folder", "bucket"])
-def root(request: pytest.FixtureRequest, tmp_path: Path) -> Root:
-    return Root(places(tmp_path)[request.param])
 
 
 def test_ids_sort_by_time_and_differ() -> None:

@@ -9,7 +9,6 @@ from infra import snapshots
 from infra.errors import StoreError
 from infra.snapshots import Snapshot, TableFile
 from infra.storage import Root
-from tests.infra.places import places
 
 
 def file(name: str) -> TableFile:
@@ -20,11 +19,6 @@ def add_files(root: Root, names: list[str]) -> None:
     """Commit one file after the other, as publishers do."""
     for name in names:
         snapshots.commit(root, lambda now, name=name: replace(now, files=(*now.files, file(name))))
-
-
-@pytest.fixture(params=["folder", "bucket"])
-def root(request: pytest.FixtureRequest, tmp_path: Path) -> Root:
-    return Root(places(tmp_path)[request.param])
 
 
 def test_an_empty_store_is_snapshot_0(root: Root) -> None:

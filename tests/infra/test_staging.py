@@ -6,15 +6,9 @@ import pytest
 from infra import staging
 from infra.storage import Root
 from schemas.tables import STAGED, WRITTEN
-from tests.infra.places import places
 from tests.rows import staged_rows
 
 RUN = "20260101T000000000Z-000000"
-
-
-@pytest.fixture(params=["folder", "bucket"])
-def root(request: pytest.FixtureRequest, tmp_path: Path) -> Root:
-    return Root(places(tmp_path)[request.param])
 
 
 def with_column(rows: pa.Table, name: str, values: list) -> pa.Table:

@@ -11,11 +11,6 @@ from infra.storage import Root, in_parallel, plain_errors
 from tests.infra.places import places
 
 
-@pytest.fixture(params=["folder", "bucket"])
-def root(request: pytest.FixtureRequest, tmp_path: Path) -> Root:
-    return Root(places(tmp_path)[request.param])
-
-
 def test_what_is_written_is_read(root: Root) -> None:
     root.write("a/b.bin", b"one")
     root.write("a/b.bin", b"two")

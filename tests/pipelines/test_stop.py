@@ -2,7 +2,7 @@
 
 from datetime import datetime, time
 
-from pipelines.score import seconds_until
+from infra.stopping import seconds_until
 
 
 def test_the_next_time_the_clock_shows_it() -> None:
