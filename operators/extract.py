@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from operators.core.align import align
 from operators.core.crops import crops_to_array
-from operators.core.decode import Pixels, Reader, Sample, VideoInfo, samples
+from operators.core.decode import MediaError, Pixels, Reader, Sample, VideoInfo, samples
 from operators.core.detect import Detections, FaceDetector
 from operators.core.operator import Ports, extend
 from operators.core.quality import brightness, head_pose, occlusion, sharpness, size_px
@@ -87,8 +87,11 @@ class Extract:
             reader = samples(file, info, start, end, self._link, self._score)
             pixels = Pixels(info.rotation_degrees)
             frames = iter(reader)
-            while members := list(itertools.islice(frames, FRAMES_A_BATCH)):
-                self._batch(members, info, pixels, found)
+            try:
+                while members := list(itertools.islice(frames, FRAMES_A_BATCH)):
+                    self._batch(members, info, pixels, found)
+            except MediaError as error:  # it was sound when it was probed
+                reader.reason = error.reason
         seconds_read = (end if reader.complete else reader.decoded_until_seconds) - start
         return {
             "frames_sampled": found.scored_frames,

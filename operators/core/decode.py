@@ -80,8 +80,9 @@ class Reader:
     """Iterates once over the sampled frames of a span, and says afterwards how that went.
 
     complete: the span was read to its end, or to the end of a video that is whole. reason:
-    TRUNCATED (the file ends before the span does) or CORRUPT (packets or frames were lost; what
-    FFmpeg could decode around them was yielded); None if all was sound. decoded_until_seconds: end
+    TRUNCATED (the file ends before the span does), CORRUPT (packets or frames were lost; what
+    FFmpeg could decode around them was yielded) or NO_TIMESTAMPS (most frames share the time of the
+    one before, and were left out); None if all was sound. decoded_until_seconds: end
     of the last good frame in the span; the span's own end where it is complete.
     """
 
@@ -158,6 +159,8 @@ class Reader:
     def _finish(self, reached_end: bool) -> None:
         if self._source.damage_ticks is not None:
             self.reason = Reason.CORRUPT
+        elif self._source.mostly_repeated:
+            self.reason = Reason.NO_TIMESTAMPS
         missing = min(self._end, self._duration) - self._sound_until
         short = self._source.cut_short or missing > END_TOLERANCE_SECONDS
         if short and not reached_end:

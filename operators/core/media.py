@@ -12,12 +12,14 @@ from av.error import FFmpegError
 from av.stream import Discard, Disposition
 from av.video.stream import VideoStream
 
+from operators.core.durations import duration
+from operators.core.packets import demux
 from schemas.reasons import Reason
 
 #: Demuxers that read one file and nothing else: no playlist, no manifest, no device, no picture.
 FORMATS = (
     "mov,matroska,avi,mpegts,mpeg,mpegvideo,flv,live_flv,asf,ogg,mxf,ivf,obu,av1,nut,dv,rm,wtv,gxf,"
-    "h264,hevc,vvc,m4v,h263,vc1,yuv4mpegpipe,dhav,nsv,pva,ty,vivo,smk,bink,roq"
+    "h264,hevc,vvc,m4v,h263,vc1,mjpeg,yuv4mpegpipe,dhav,nsv,pva,ty,vivo,smk,bink,roq"
 )
 #: Read-ahead of one call into the file object.
 BUFFER_BYTES = 1 << 17
@@ -30,8 +32,8 @@ FIRST_FRAME_PACKETS = 600
 #: Containers that store no presentation time. A decoded frame's `dts`, the time of the packet that
 #: released it, then counts frames in presentation order, late by a constant; a tick is a frame.
 DTS_CONTAINERS = ("avi",)
-#: Demuxers that guess a stream's duration from a few of its packets.
-ESTIMATING_FORMATS = ("mpeg", "mpegts", "mpegvideo")
+#: Demuxers that invent a clock, of 25 frames a second, for a format that has none.
+CLOCKLESS_FORMATS = ("mjpeg",)
 #: First bytes (offset, bytes) of containers that hold video: a file that has them but cannot be
 #: opened lost its index or its tail.
 MAGIC = (
@@ -42,7 +44,10 @@ MAGIC = (
     (8, b"AVI "),
     (0, b"FLV\x01"),
     (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11"),
+    (0, b"\x06\x0e\x2b\x34\x02\x05\x01\x01"),
 )
+#: First boxes of an ISO file.
+ISO_BOXES = (b"ftyp", b"moov", b"mdat")
 #: ISO files of these brands are pictures.
 PICTURE_BRANDS = frozenset({"avif", "avis", "heic", "heix", "heim", "heis", "mif1", "msf1", "jpeg"})
 
@@ -126,9 +131,10 @@ def open_video(
             _Reads(file), "r", options=options, buffer_size=BUFFER_BYTES, metadata_errors="replace"
         )
     except FFmpegError:
-        known = any(head[at : at + len(mark)] == mark for at, mark in MAGIC)
-        raise MediaError(Reason.TRUNCATED if known else Reason.NO_VIDEO) from None
+        raise MediaError(_why_unopened(file, head)) from None
     try:
+        if not _moving(container):
+            raise MediaError(_why_no_video(file, head, len(container.streams)))
         stream = _choose(container)
         if stream.codec_context is None:
             raise MediaError(Reason.CORRUPT)
@@ -150,13 +156,59 @@ def open_video(
     return container, stream
 
 
-def _choose(container: InputContainer) -> VideoStream:
+def _why_unopened(file: BinaryIO, head: bytes) -> Reason:
+    """Why FFmpeg opens nothing: it is no video, its index or tail is lost, or it is broken."""
+    reason = _why_no_video(file, head, streams=0)
+    whole = reason is Reason.NO_VIDEO and head[4:8] in ISO_BOXES and not _is_picture(head[8:12])
+    return Reason.CORRUPT if whole else reason
+
+
+def _why_no_video(file: BinaryIO, head: bytes, streams: int) -> Reason:
+    """Why there is no moving picture among so many streams: it is no video, or not all of it.
+
+    Of containers other than ISO files only the first bytes are known: where nothing follows them,
+    the rest is lost.
+    """
+    if not any(head[at : at + len(mark)] == mark for at, mark in MAGIC):
+        return Reason.NO_VIDEO
+    if head[4:8] in ISO_BOXES:
+        whole = _is_picture(head[8:12]) or _has_whole_index(file)
+    else:
+        whole = streams > 0
+    return Reason.NO_VIDEO if whole else Reason.TRUNCATED
+
+
+def _is_picture(brand: bytes) -> bool:
+    return brand.decode("latin-1") in PICTURE_BRANDS
+
+
+def _has_whole_index(file: BinaryIO) -> bool:
+    """Whether an ISO file's index ends before the file does, by the sizes of its outer boxes."""
+    end, at = file.seek(0, io.SEEK_END), 0
+    while at + 8 <= end:
+        file.seek(at)
+        head = file.read(16)
+        size = int.from_bytes(head[:4], "big")
+        if size == 1:
+            size = int.from_bytes(head[8:16], "big")
+        if head[4:8] == b"moov":
+            return 8 <= size <= end - at
+        if size < 8:
+            return False
+        at += size
+    return False
+
+
+def _moving(container: InputContainer) -> list[VideoStream]:
+    """Its video streams that are no pictures, covers or posters."""
     still = Disposition.attached_pic | Disposition.still_image
     if container.metadata.get("major_brand", "").strip() in PICTURE_BRANDS:
-        raise MediaError(Reason.NO_VIDEO)
-    moving = [s for s in container.streams.video if not s.disposition & still]
-    if not moving:
-        raise MediaError(Reason.NO_VIDEO)
+        return []
+    return [s for s in container.streams.video if not s.disposition & still]
+
+
+def _choose(container: InputContainer) -> VideoStream:
+    moving = _moving(container)
     best = container.streams.best("video")
     return next((s for s in moving if s is best), moving[0])
 
@@ -173,11 +225,15 @@ def probe(file: BinaryIO, max_frame_px: int = MAX_FRAME_PX) -> VideoInfo:
         delayed = container.format.name in DTS_CONTAINERS
         ticks = first.dts if delayed or first.pts is None else first.pts
         ticks = 0 if delayed and ticks is None else ticks
-        if ticks is None or stream.time_base is None:
+        clockless = container.format.name in CLOCKLESS_FORMATS
+        if ticks is None or stream.time_base is None or clockless:
             raise MediaError(Reason.NO_TIMESTAMPS)
         if first.width * first.height > max_frame_px:
             raise MediaError(Reason.TOO_LARGE)
         start = ticks if delayed or stream.start_time is None else min(stream.start_time, ticks)
+        length = duration(container, stream, start)
+        if length is None:
+            raise MediaError(Reason.NO_TIMESTAMPS)
         turn = round(first.rotation / 90) * 90 % 360
         width, height = _square_pixels(first.width, first.height, stream.sample_aspect_ratio)
         sides = (width, height) if turn % 180 == 0 else (height, width)
@@ -189,7 +245,7 @@ def probe(file: BinaryIO, max_frame_px: int = MAX_FRAME_PX) -> VideoInfo:
             height_px=sides[1],
             time_base=stream.time_base,
             start_ticks=start,
-            duration_seconds=float(_duration(container, stream, start)),
+            duration_seconds=float(length),
             frame_rate=float(rate) if rate else None,
             rotation_degrees=turn,
             has_audio=bool(container.streams.audio),
@@ -207,8 +263,11 @@ def _square_pixels(width: int, height: int, pixel_aspect: Fraction | None) -> tu
 
 def _first_frame(container: InputContainer, stream: VideoStream) -> av.VideoFrame:
     reason = Reason.TRUNCATED
+    cut_short = False
     try:
-        for count, packet in enumerate(container.demux(stream)):
+        for count, packet in enumerate(demux(container, stream)):
+            if packet.size:
+                cut_short = packet.is_corrupt
             try:
                 frames = stream.decode(packet if packet.size else None)
             except EndOfFile:
@@ -223,71 +282,5 @@ def _first_frame(container: InputContainer, stream: VideoStream) -> av.VideoFram
                 break
     except FFmpegError:
         reason = Reason.CORRUPT
-    raise MediaError(reason)
-
-
-def _duration(container: InputContainer, stream: VideoStream, start: int) -> Fraction:
-    """Seconds from the first picture to the end of the last, as far as the file tells."""
-    assert stream.time_base is not None
-    estimated = container.format.name in ESTIMATING_FORMATS
-    if stream.duration and not estimated:
-        known = stream.duration
-        if len(stream.index_entries):
-            known = max(known, stream.index_entries[-1].timestamp - start)
-        return known * stream.time_base
-    tagged = _clock(stream.metadata.get("DURATION", ""))
-    if tagged:
-        return tagged
-    return _scan_end(container, stream, start)
-
-
-def _clock(text: str) -> Fraction | None:
-    """Seconds of Matroska's `hours:minutes:seconds` tag."""
-    try:
-        hours, minutes, seconds = text.split(":")
-        return int(hours) * 3600 + int(minutes) * 60 + Fraction(seconds)
-    except ValueError:
-        return None
-
-
-def _scan_end(container: InputContainer, stream: VideoStream, start: int) -> Fraction:
-    """The end by the packets themselves: those near the declared end, or all where none is.
-
-    The container's figure holds for its longest stream. It is kept only where no stream reaches
-    it: then the file is cut short, and the missing span must be planned, to be reported.
-    """
-    tb = stream.time_base
-    assert tb is not None
-    declared = Fraction(container.duration, av.time_base) if container.duration else None
-    for other in container.streams:
-        other.discard = Discard.default
-    for before_end in (5, 60, None):
-        if before_end is not None and declared is None:
-            continue
-        at = 0 if before_end is None or declared is None else max(declared - before_end, 0)
-        offset = container.start_time or 0
-        try:
-            container.seek(offset + int(at * av.time_base))
-            video_end, any_end = _packet_ends(container, stream)
-        except FFmpegError:
-            continue
-        if video_end is not None and any_end is not None:
-            zero = Fraction(offset, av.time_base)
-            if declared is not None and any_end - zero < declared - 1:
-                return declared
-            return max(video_end - start * tb, Fraction(0))
-    return declared or Fraction(0)
-
-
-def _packet_ends(
-    container: InputContainer, stream: VideoStream
-) -> tuple[Fraction | None, Fraction | None]:
-    ends: dict[bool, Fraction] = {}
-    for packet in container.demux():
-        ticks = packet.pts if packet.pts is not None else packet.dts
-        if ticks is None:
-            continue
-        end = (ticks + (packet.duration or 0)) * Fraction(packet.time_base)
-        for key in {packet.stream_index == stream.index, False}:
-            ends[key] = max(ends.get(key, end), end)
-    return ends.get(True), ends.get(False)
+    # The file ends within its first packets: they are not broken, but not all there.
+    raise MediaError(Reason.TRUNCATED if cut_short else reason)

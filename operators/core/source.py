@@ -12,6 +12,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
 from operators.core.media import DTS_CONTAINERS, VideoInfo, open_video
+from operators.core.packets import demux
 
 #: How much further back each attempt seeks, until a frame at or before the target is decoded.
 #: Containers with an index need the first only; MPEG-TS, which has none, needs its key interval.
@@ -49,7 +50,16 @@ class FrameSource:
         self.damage_ticks: int | None = None
         self.cut_short = False
         self._packets = 0
+        self._repeated = self._distinct = 0
         self._last: int | None = None
+
+    @property
+    def mostly_repeated(self) -> bool:
+        """Whether more frames had the time of the one before than had a time of their own.
+
+        A frame or two at one time is how containers round; most of them is a clock that stands.
+        """
+        return self._repeated > self._distinct
 
     def frames(self, target_ticks: int, stop_ticks: int | None = None) -> Generator[Timed]:
         """(ticks, frame), rising, from the last reachable frame at or before the target.
@@ -132,8 +142,10 @@ class FrameSource:
                     self._lose(ticks)
                 elif ticks == self._last:
                     self.skipped += 1
+                    self._repeated += 1
                 else:
                     self._last = ticks
+                    self._distinct += 1
                     yield ticks, self._as_described(frame)
 
     def _frame_ticks(self, frame: av.VideoFrame) -> int | None:
@@ -156,7 +168,7 @@ class FrameSource:
         errors = 0
         while errors < MAX_READ_ERRORS:
             try:
-                for packet in container.demux(stream):
+                for packet in demux(container, stream):
                     if packet.size:
                         errors = 0
                         self._packets += 1

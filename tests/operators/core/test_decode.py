@@ -5,13 +5,18 @@ import itertools
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
+from typing import cast
 
 import cv2
 import numpy as np
 import pytest
+from av.container import InputContainer
 
 from operators.core.decode import MediaError, Pixels, Reader, probe, rgb, rgb_fit, samples
+from operators.core.packets import demux
 from schemas.reasons import Reason
+from tests.media.clips import FRAMES as FRAMES_CLOCKED
+from tests.media.kinds_time import clocked
 from tests.videos import counting, number, paste, portraits, write_video
 
 FRAMES = 72
@@ -350,3 +355,33 @@ def test_a_video_that_cannot_be_opened_raises_when_read(clips):
     with pytest.raises(MediaError) as caught:
         list(samples(io.BytesIO(b""), info, 0, 1, None, None))
     assert caught.value.reason is Reason.EMPTY
+
+
+def test_a_clock_that_stands_is_told():
+    """A frame or two at one time is how containers round; most of them lost must have a reason."""
+    rounded, reader = read(clocked([20 * (i - (i % 4 == 3)) for i in range(FRAMES_CLOCKED)]), 0, 9)
+    assert (len(rounded), reader.complete, reader.reason) == (36, True, None)
+    standing, reader = read(clocked([20] * FRAMES_CLOCKED), 0, 9)
+    assert (len(standing), reader.complete, reader.reason) == (1, True, Reason.NO_TIMESTAMPS)
+
+
+def test_a_stream_that_begins_late_is_no_error(tmp_path):
+    """PyAV raises IndexError at the end of a file that has more streams than it began with.
+
+    Whether it does depends on a byte behind an array of its own: hence more than one try, and a
+    container that always does.
+    """
+    times = [40 * i for i in range(48)]
+    first = write_video(tmp_path / "a.ts", counting(24), pts=times[:24]).read_bytes()
+    second = write_video(
+        tmp_path / "b.ts", counting(48)[24:], pts=times[24:], audio=True
+    ).read_bytes()
+    for _ in range(3):
+        assert len(read(first + second, 0, 9)[0]) >= 44  # the seam itself is a break
+
+    class Late:
+        def demux(self, *streams):
+            yield from ("a packet", "a flush")
+            raise IndexError("list index out of range")
+
+    assert list(demux(cast(InputContainer, Late()))) == ["a packet", "a flush"]

@@ -177,3 +177,48 @@ def test_no_damage_raises_anything_but_a_media_error(clip, data):
         info = probe(file, max_frame_px=1 << 20)
         reader = samples(file, info, 0, 2, None, None)
         assert sum(1 for _ in reader) <= 30
+
+
+@pytest.mark.parametrize("tag", [b"00:00:1/0", b"00:00:9e999999999", b"99999:00:00.000000"])
+def test_a_duration_that_is_no_time_is_measured_instead(tmp_path, tag):
+    """Read as a fraction, the first divides by zero and the second takes hours to compute."""
+    data = write_video(tmp_path / "x.mkv", counting(36)).read_bytes()
+    at = data.rindex(b"DURATION") + len(b"DURATION") + 3
+    data = data[:at] + tag.ljust(18, b"\0") + data[at + 18 :]
+    assert probe(io.BytesIO(data)).duration_seconds == pytest.approx(1.5, abs=0.05)
+
+
+def test_a_clock_that_leaps_by_years_is_refused_before_it_is_planned(tmp_path):
+    """Every minute of 54 years would be a segment: the driver would run out of memory."""
+    times = [40 * i + (i > 20) * 54 * 365 * 86_400_000 for i in range(36)]
+    data = write_video(tmp_path / "x.mkv", counting(36), pts=times).read_bytes()
+    stripped = data.replace(b"DURATION", b"DORATION")
+    assert reason_of(stripped) is Reason.NO_TIMESTAMPS
+    hours = [40 * i + (i > 20) * 3_600_000 for i in range(36)]
+    data = write_video(tmp_path / "y.mkv", counting(36), pts=hours).read_bytes()
+    assert probe(io.BytesIO(data)).duration_seconds == pytest.approx(3601.4, abs=0.1)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_an_index_in_front_that_is_cut_short_is_truncated_not_no_video(tmp_path, share):
+    """FFmpeg opens it, for what is there, and finds no stream."""
+    path = write_video(
+        tmp_path / "x.mp4", counting(24), container_options={"movflags": "faststart"}
+    )
+    data = path.read_bytes()
+    start, end = data.index(b"moov") - 4, data.index(b"mdat") - 12
+    assert reason_of(data[: int(start + share * (end - start))]) is Reason.TRUNCATED
+
+
+def test_a_file_that_ends_in_its_first_frame_is_truncated_not_corrupt(clip):
+    assert reason_of(clip[: clip.index(b"mdat") + 400]) is Reason.TRUNCATED
+
+
+def test_a_whole_index_that_cannot_be_read_is_corrupt_not_truncated():
+    """Nothing is missing: to copy the file again, as TRUNCATED advises, would not help."""
+    nested = b""
+    for _ in range(100):
+        nested = (len(nested) + 8).to_bytes(4, "big") + b"moov" + nested
+    brand = b"\0\0\0\x14ftypisom\0\0\0\0isom"
+    assert reason_of(brand + nested) is Reason.CORRUPT
+    assert reason_of(brand + nested[:-8]) is Reason.TRUNCATED
