@@ -8,6 +8,7 @@ import signal
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from schemas.config import Config
 RAM_DISK = Path("/dev/shm")
 SPILL = "mien"
 BLOCK_BYTES = 32 << 20
+#: Within this time it is said what a cluster is short of: what an earlier run held is free by then.
+PATIENCE_SECONDS = 8.0
 
 
 @contextlib.contextmanager
@@ -35,6 +38,8 @@ def cluster(cfg: Config) -> Iterator[None]:
         _configure_data(cfg)
         yield
         return
+    if cfg.cluster.address == "local":
+        _check_shared_memory(cfg.cluster.object_store_mib)
     spill = _spill_directory(cfg) if cfg.cluster.address == "local" else None
     with _quiet_native_code():
         try:
@@ -102,6 +107,18 @@ def _start(cfg: Config, spill: str | None) -> None:
         raise Resumable(f"cluster {cfg.cluster.address} is out of reach: {reason}") from None
 
 
+def _check_shared_memory(needed_mib: int) -> None:
+    """Ray would put its object store on a disk where shared memory is short, crops and all."""
+    if not RAM_DISK.is_dir():
+        return
+    free_mib = shutil.disk_usage(RAM_DISK).free >> 20
+    if free_mib < needed_mib:
+        raise ConfigurationError(
+            f"{RAM_DISK} has {free_mib} MiB free, cluster.object_store_mib asks for {needed_mib}: "
+            "lower it, or give the container more (docker run --shm-size=2g)"
+        )
+
+
 def _spill_directory(cfg: Config) -> str | None:
     """A private directory in memory: what Ray spills is crops, and they never touch a disk."""
     if RAM_DISK.is_dir() and os.access(RAM_DISK, os.W_OK):
@@ -134,3 +151,32 @@ def free_cpus() -> float:
 
 def free_gpus() -> float:
     return float(ray.cluster_resources().get("GPU", 0))
+
+
+def require_free(cpus: float, gpus: float) -> None:
+    """Wait a little until so much is free of other work; Ray would wait for ever.
+
+    Raises:
+        ConfigurationError: It is not, and what is short.
+    """
+    needed = {"CPU": cpus, "GPU": gpus}
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        free = ray.available_resources()
+        short = {
+            name: (amount, free.get(name, 0.0))
+            for name, amount in needed.items()
+            if amount > free.get(name, 0.0) + 1e-6
+        }
+        if not short:
+            return
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.25)
+    what = " and ".join(
+        f"{amount:g} {name}s, of which {left:g} are free" for name, (amount, left) in short.items()
+    )
+    raise ConfigurationError(
+        f"the run needs {what}: other work holds the cluster; wait for it, or lower "
+        "extract.actors or embed.actors"
+    )

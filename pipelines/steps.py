@@ -1,6 +1,7 @@
 """The arrows of the diagram. The only place that calls `map_batches`."""
 
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,7 @@ import ray.data
 from ray.data import ActorPoolStrategy, Dataset
 
 from infra.child import Isolated, Limits
-from infra.cluster import free_cpus, free_gpus
+from infra.cluster import free_cpus, free_gpus, require_free
 from infra.errors import ConfigurationError
 from infra.offline import disable_telemetry
 from infra.served import parent_file
@@ -32,7 +33,9 @@ LIGHT = 0.125
 EMBED_CPUS = 0.25
 EXTRACT_A_WRITER = 16
 #: Ray's own defaults try for ever. Actors come back always; what they died of is tried twice more.
+#: Ray 2.60 has no other way to say it than the one that it deprecates.
 BOUNDED: dict[str, Any] = {"max_restarts": -1, "max_task_retries": 2}
+warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
 SEGMENTS_A_BATCH = 4  # the tower's batch is filled across segments
 
 
@@ -64,6 +67,7 @@ def size_pools(cfg: Config, rows: int) -> Pools:
             f"the cluster has {cpus:g} CPUs; {extract} extract and {embed} embed actors need at "
             f"least {reserved + extract * LIGHT:g}: lower extract.actors or embed.actors"
         )
+    require_free(reserved + extract * LIGHT, min(embed, gpus))
     return Pools(extract, share, embed, min(1.0, gpus / embed) if gpus else 0, write)
 
 

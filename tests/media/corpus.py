@@ -2,12 +2,12 @@
 
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import pyarrow as pa
 
@@ -15,7 +15,7 @@ from infra import listing
 from infra.child import Isolated, Limits
 from infra.errors import SourceError
 from infra.served import parent_file
-from infra.sources import open_source
+from infra.sources import Source, open_source
 from operators.core.operator import Step, empty_values
 from operators.extract import Extract
 from operators.probe import Probe
@@ -132,35 +132,28 @@ class Chain:
         finally:
             self._watched = None
 
-    def _open(self, *where: Any, **more: Any) -> BinaryIO:
-        file = open_source(*where, **more)
+    def _open(self, uri: str, size_bytes: int, version: str) -> Source:
+        file = open_source(uri, size_bytes, version)
         if self._watched is None or self._watched.while_reading is None:
             return file
         change, self._watched = self._watched.while_reading, None
-        return _ChangesUnderTheReader(file, lambda: change(self._path))  # type: ignore[return-value]
+        return _ChangesUnderTheReader(file, lambda: change(self._path))
 
 
 class _ChangesUnderTheReader:
     """A file that is changed after its first bytes were read."""
 
-    def __init__(self, file: BinaryIO, change: Any) -> None:
+    def __init__(self, file: Source, change: Callable[[], None]) -> None:
         self._file, self._change = file, change
+        self._changed = False
+        self.check_unchanged, self.close = file.check_unchanged, file.close
 
-    def read(self, size: int = -1) -> bytes:
-        data = self._file.read(min(size, 4096) if size > 0 else size)
-        if self._change is not None:
+    def read_range(self, offset: int, length: int) -> bytes:
+        data = self._file.read_range(offset, length if self._changed else min(length, 4096))
+        if not self._changed:
+            self._changed = True
             self._change()
-            self._change = None
         return data
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._file, name)
-
-    def __enter__(self) -> "_ChangesUnderTheReader":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
 
 
 def outcome(segments: Iterable[dict[str, Any]]) -> Outcome:

@@ -135,15 +135,13 @@ def changing(
     name: str,
     about: str,
     expected: Outcome,
-    pending: str | None = None,
     **when: Change,
 ) -> None:
     file = "x.mp4"
-    add(Kind(name, CHANGES, about, file, expected, clips.mp4, None, pending=pending, **when))
+    add(Kind(name, CHANGES, about, file, expected, clips.mp4, None, **when))
 
 
 changed, gone = refused(Reason.CHANGED), refused(Reason.UNREADABLE)
-ONLY_SIZE = "only the size is compared when a file is opened"
 changing("grows-after-listing", "a recording that still goes on", changed, after_listing=grow)
 changing("shrinks-after-listing", "a file that was cut since", changed, after_listing=shrink)
 changing("deleted-after-listing", "a file that is gone", gone, after_listing=Path.unlink)
@@ -151,15 +149,15 @@ changing("deleted-after-probe", "a file that goes after it was probed", gone,
          before_extract=Path.unlink)  # fmt: skip
 changing("grows-after-probe", "a file that grows after it was probed", changed,
          before_extract=grow)  # fmt: skip
-changing("replaced-after-listing", "another file of the same size", changed, ONLY_SIZE,
+changing("replaced-after-listing", "another file of the same size", changed,
          after_listing=rename_over)  # fmt: skip
-changing("replaced-after-probe", "another file of the same size", changed, ONLY_SIZE,
+changing("replaced-after-probe", "another file of the same size", changed,
          before_extract=rename_over)  # fmt: skip
 changing("replaced-while-read", "a rename: the open file stays as it was", ok(FRAMES),
          while_reading=rename_over)  # fmt: skip
 changing("overwritten-while-read", "other bytes of the same size under the reader", changed,
-         ONLY_SIZE, while_reading=overwrite)  # fmt: skip
-changing("cut-while-read", "a file cut short under the reader", changed, ONLY_SIZE,
+         while_reading=overwrite)  # fmt: skip
+changing("cut-while-read", "a file cut short under the reader", changed,
          while_reading=shrink)  # fmt: skip
 changing("deleted-while-read", "a file removed under the reader, which still has it open",
          ok(FRAMES), while_reading=Path.unlink)  # fmt: skip

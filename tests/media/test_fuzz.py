@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from infra.child import Limits
+from infra.sources import file_version
 from schemas.reasons import Reason, Status
 from tests.media.corpus import Chain
 from tests.media.mutations import bases, changes
@@ -38,7 +39,12 @@ def examine(chain: Chain, path: Path, data: bytes) -> list[dict]:
     """Probe a file and extract it; the outcomes hold together. Returns its segments."""
     path.write_bytes(data)
     probed = chain.probe(
-        {"source_id": "s", "size_bytes": len(data), "changed": "", "uri": str(path)}
+        {
+            "source_id": "s",
+            "size_bytes": len(data),
+            "changed": file_version(path.stat()),
+            "uri": str(path),
+        }
     )
     assert probed["reason"] not in NEVER
     if probed["reason"] is not None:

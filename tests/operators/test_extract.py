@@ -21,7 +21,9 @@ def test_a_file_that_is_no_video_any_more_is_quarantined_not_an_error(
 ) -> None:
     """It was one when it was probed: a retry of the child would find the same."""
     data = write_video(tmp_path / "x.mp4", counting(12)).read_bytes()
-    listed = pa.table({"size_bytes": [len(data)], "uri": ["x"], "video_id": ["v"]})
+    listed = pa.table(
+        {"size_bytes": [len(data)], "changed": ["1"], "uri": ["x"], "video_id": ["v"]}
+    )
     probed = Probe(lambda row: io.BytesIO(data))(listed)
     segments = planned_table(cut(probed.to_pylist()[0], 60)).drop_columns(["uri"])
     cfg = ExtractConfig(detector_px=128)

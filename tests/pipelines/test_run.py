@@ -150,10 +150,11 @@ def test_every_sampled_frame_has_its_face_in_one_track(scored: tuple[Path, Outco
 def test_a_second_call_scores_nothing_and_other_pools_neither(
     scored: tuple[Path, Outcome], archive: Path
 ) -> None:
+    before = Store.open(str(scored[0]), create=False).latest().files
     outcome = run(archive, scored[0], embed={"actors": 2})
     assert outcome.record.state is State.NOTHING_NEW
     assert outcome.exit_code == 0
-    assert Store.open(str(scored[0]), create=False).latest().seq == 1
+    assert Store.open(str(scored[0]), create=False).latest().files == before
 
 
 def test_a_run_killed_right_after_publishing_is_ended_by_the_next(
@@ -233,7 +234,7 @@ def test_too_much_quarantined_publishes_nothing(archive: Path, tmp_path: Path) -
         run(archive, tmp_path / "store", run={"max_quarantined": 0.05})
     assert caught.value.exit_code == 4
     store = Store.open(str(tmp_path / "store"), create=False)
-    assert store.latest().seq == 0
+    assert store.latest().files == ()
     assert [r.state for r in runs.list_runs(store.root)] == [State.OVER_BUDGET]
     outcome = publish_staged(
         str(tmp_path / "store"), None, ["run.max_quarantined=1"], Console(quiet=True)
@@ -276,7 +277,7 @@ def test_a_planted_nan_publishes_nothing_and_a_repair_publishes_all(tmp_path: Pa
     with pytest.raises(AuditFailed, match="audit failed: scores") as caught:
         publish_staged(store.root.url, None, [], Console(quiet=True))
     assert caught.value.exit_code == 4
-    assert store.latest().seq == 0
+    assert store.latest().files == ()
     assert not list((tmp_path / "store" / "tables").rglob("*.parquet"))
     record = runs.list_runs(store.root)[0]
     assert record.state is State.AUDIT_FAILED
@@ -299,6 +300,39 @@ def test_publishing_a_run_with_segments_to_score_says_how_to_go_on(tmp_path: Pat
         publish_staged(store.root.url, None, [], Console(quiet=True))
 
 
+def start_until_staged(job: Path, cfg: Config) -> subprocess.Popen:
+    """`mien score` in a process of its own, which has just staged its first segment."""
+    job.write_text(cfg.model_dump_json())
+    command = [sys.executable, "-m", "pipelines.cli", "score", "-c", str(job)]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    with job.with_suffix(".log").open("wb") as log:
+        driver = subprocess.Popen(command, env=environment, stderr=log)
+    deadline = time.monotonic() + 150
+    while not list(Path(str(cfg.store)).glob("staging/*/*.parquet")):
+        assert driver.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return driver
+
+
+def test_a_first_sigterm_finishes_what_is_in_flight(tmp_path: Path) -> None:
+    (tmp_path / "archive").mkdir()
+    write_video(tmp_path / "archive" / "long.mp4", frames(320, 0), fps=4)
+    cfg = config(tmp_path / "archive", tmp_path / "store", plan={"segment_seconds": 1})
+    driver = start_until_staged(tmp_path / "job.yaml", cfg)
+    driver.send_signal(signal.SIGTERM)
+    assert driver.wait(timeout=100) == 6
+    said = " ".join((tmp_path / "job.log").read_text().split())
+    store = Store.open(str(tmp_path / "store"), create=False)
+    record = runs.list_runs(store.root)[0]
+    done = staging.staged_segments(store.root, record.run_id)
+    assert 1 <= len(done) < 79  # a rest of a second is read with the segment before it
+    assert f"stopped; {79 - len(done)} of 79 segments are left" in said
+    assert "Warning" not in said
+    assert "stopping: what is in flight is being finished" in said
+    assert record.state is State.INTERRUPTED
+
+
 @pytest.mark.parametrize(("stop", "code"), [(signal.SIGKILL, -9), (signal.SIGTERM, 6)])
 def test_a_stopped_driver_is_gone_on_with_and_nothing_differs(
     scored: tuple[Path, Outcome], archive: Path, tmp_path: Path, stop: signal.Signals, code: int
@@ -308,19 +342,12 @@ def test_a_stopped_driver_is_gone_on_with_and_nothing_differs(
     store.mkdir()
     shutil.copy(scored[0] / "key", store / "key")  # equal keys, equal ids
     job = tmp_path / "job.yaml"
-    job.write_text(config(archive, store).model_dump_json())
-    command = [sys.executable, "-m", "pipelines.cli", "score", "-c", str(job)]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    driver = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 150
-    while not list(store.glob("staging/*/*.parquet")):
-        assert driver.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    at_once = {"grace_seconds": 0}  # a gentle stop would finish so small an archive
+    driver = start_until_staged(job, config(archive, store, run=at_once))
     driver.send_signal(stop)
     assert driver.wait(timeout=60) == code
     done = len(list(store.glob("staging/*/*.parquet")))
-    assert Store.open(str(store), create=False).latest().seq == 0
+    assert Store.open(str(store), create=False).latest().files == ()
     outcome = run(archive, store)
     assert outcome.exit_code == 3
     assert len(runs.list_runs(Store.open(str(store), create=False).root)) == 1

@@ -1,0 +1,49 @@
+"""What a cluster is short of is said before anything waits for it."""
+
+import time
+
+import pytest
+import ray
+
+from infra import cluster
+from infra.cluster import _check_shared_memory, free_cpus, require_free
+from infra.errors import ConfigurationError
+from pipelines.steps import size_pools
+from schemas.config import Config
+
+
+def test_too_little_shared_memory_is_named_before_ray_starts() -> None:
+    with pytest.raises(ConfigurationError, match=r"/dev/shm has \d+ MiB free.*--shm-size"):
+        _check_shared_memory(1 << 40)
+    _check_shared_memory(1)
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+def test_too_few_cpus_are_named_within_ten_seconds() -> None:
+    cfg = Config.model_validate({"extract": {"actors": 64}, "embed": {"actors": 64}})
+    begin = time.monotonic()
+    with pytest.raises(ConfigurationError, match=r"has 4 CPUs; 64 extract and 64 embed actors"):
+        size_pools(cfg, rows=100)
+    assert time.monotonic() - begin < 10
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+def test_cpus_that_other_work_holds_are_named_and_come_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    @ray.remote
+    class Holder:
+        def ready(self) -> bool:
+            return True
+
+    require_free(free_cpus(), 0)  # whatever ran before has let go
+    holder = Holder.options(num_cpus=free_cpus()).remote()
+    ray.get(holder.ready.remote())
+    monkeypatch.setattr(cluster, "PATIENCE_SECONDS", 1.0)
+    with pytest.raises(ConfigurationError, match="of which 0 are free: other work holds"):
+        size_pools(Config(), rows=1)
+    monkeypatch.undo()
+    ray.kill(holder)
+    assert size_pools(Config(), rows=1).extract == 1
