@@ -29,11 +29,8 @@ demo: setup ## Make a small video archive, score it, show the result and a repor
 	@rm -rf demo-store
 	@$(BIN)/mien demo --out demo-store || { code=$$?; test $$code -eq 3; }  # 3: one file is broken on purpose
 
-# Three processes: decoders, torch, OpenVINO, Ray and S3 clients need not share one's threads.
-TEST_PARTS := "tests/infra tests/media" "tests/operators tests/test_layers.py" "tests/pipelines"
-
 test: setup ## Run every test
-	@for part in $(TEST_PARTS); do $(BIN)/python -m pytest $$part || exit 1; done
+	@$(BIN)/python -m pytest
 
 test-fast: setup ## Run the tests that need neither Ray nor seconds
 	@$(BIN)/python -m pytest -m "not ray and not slow"
