@@ -6,7 +6,7 @@ UV := $(shell sed -nE 's/^(uv==[^ ]+).*/\1/p' requirements.lock)
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast lint bench lock docs clean
+.PHONY: help setup demo test test-fast chaos lint bench lock docs clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -34,6 +34,9 @@ test: setup ## Run every test
 
 test-fast: setup ## Run the tests that need neither Ray nor seconds
 	@$(BIN)/python -m pytest -m "not ray and not slow"
+
+chaos: setup ## Kill what a run is made of, a hundred times, and compare (about half an hour)
+	@$(BIN)/python -m tests.chaos
 
 lint: setup ## Style, types and import contracts
 	@$(BIN)/ruff check .

@@ -17,7 +17,7 @@ from typing import Any
 from rich.console import Console
 
 from benchmarks.machine import RESULTS, described
-from benchmarks.memory import PeakPss
+from benchmarks.processes import PeakPss
 from infra.offline import disable_telemetry
 from pipelines.demo import GOVERNANCE
 from pipelines.score import score

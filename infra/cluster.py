@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import math
 import os
 import shutil
 import signal
@@ -152,6 +153,11 @@ def free_cpus() -> float:
 
 def free_gpus() -> float:
     return float(ray.cluster_resources().get("GPU", 0))
+
+
+def free_memory_gib() -> float:
+    """Memory that the whole cluster has for work: what Ray does not keep for its object store."""
+    return float(ray.cluster_resources().get("memory", math.inf)) / 2**30
 
 
 def require_free(cpus: float, gpus: float) -> None:

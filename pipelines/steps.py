@@ -11,7 +11,7 @@ import ray.data
 from ray.data import ActorPoolStrategy, Dataset
 
 from infra.child import Isolated, Limits
-from infra.cluster import free_cpus, free_gpus, require_free
+from infra.cluster import free_cpus, free_gpus, free_memory_gib, require_free
 from infra.errors import ConfigurationError
 from infra.offline import disable_telemetry
 from infra.served import parent_file
@@ -32,6 +32,9 @@ from schemas.tables import PLANNED, SOURCE_FILES
 LIGHT = 0.125
 EMBED_CPUS = 0.25
 EXTRACT_A_WRITER = 16
+#: Memory of an extract actor with its child, up to 4K video, and of any other actor, as measured.
+EXTRACT_GIB = 1.0
+ACTOR_GIB = 0.75
 #: Ray's own defaults try for ever. Actors come back always; what they died of is tried twice more.
 #: Ray 2.60 has no other way to say it than the one that it deprecates.
 BOUNDED: dict[str, Any] = {"max_restarts": -1, "max_task_retries": 2}
@@ -59,7 +62,10 @@ def size_pools(cfg: Config, rows: int) -> Pools:
     embed = max(1, int(gpus)) if cfg.embed.actors == "auto" else cfg.embed.actors
     extract = max(1, int(cpus)) if cfg.extract.actors == "auto" else cfg.extract.actors
     extract = min(extract, rows)
-    write = math.ceil(extract / EXTRACT_A_WRITER)
+    memory = free_memory_gib()
+    if cfg.extract.actors == "auto":
+        extract = max(1, int(min(extract, (memory - _gib(0, embed)) / EXTRACT_GIB)))
+    write = _writers(extract)
     reserved = embed * EMBED_CPUS + LIGHT + write * LIGHT  # LIGHT for Score
     share = min(1.0, (cpus - reserved) / extract)
     if share < LIGHT:
@@ -67,9 +73,24 @@ def size_pools(cfg: Config, rows: int) -> Pools:
             f"the cluster has {cpus:g} CPUs; {extract} extract and {embed} embed actors need at "
             f"least {reserved + extract * LIGHT:g}: lower extract.actors or embed.actors"
         )
+    if _gib(extract, embed) > memory:
+        raise ConfigurationError(
+            f"the cluster has {memory:.1f} GiB of memory for work; {extract} extract and {embed} "
+            f"embed actors need about {_gib(extract, embed):.1f}: lower extract.actors or "
+            "embed.actors, or give its nodes more"
+        )
     if cfg.cluster.address != "local":  # that one is nobody else's
         require_free(reserved + extract * share, min(embed, gpus))
     return Pools(extract, share, embed, min(1.0, gpus / embed) if gpus else 0, write)
+
+
+def _writers(extract: int) -> int:
+    return math.ceil(extract / EXTRACT_A_WRITER)
+
+
+def _gib(extract: int, embed: int) -> float:
+    """The memory that so many actors take, with those that score and write."""
+    return extract * EXTRACT_GIB + (embed + 1 + _writers(extract)) * ACTOR_GIB
 
 
 def cropping_steps(settings: Settings) -> tuple[Step, ...]:

@@ -8,6 +8,7 @@ import ray
 from infra import cluster
 from infra.cluster import _check_shared_memory, free_cpus, require_free
 from infra.errors import ConfigurationError
+from pipelines import steps
 from pipelines.steps import size_pools
 from schemas.config import Config
 
@@ -21,11 +22,23 @@ def test_too_little_shared_memory_is_named_before_ray_starts() -> None:
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_cluster")
 def test_too_few_cpus_are_named_within_ten_seconds() -> None:
-    cfg = Config.model_validate({"extract": {"actors": 64}, "embed": {"actors": 64}})
+    cfg = Config.model_validate({"extract": {"actors": 64}, "embed": {"actors": 8}})
     begin = time.monotonic()
-    with pytest.raises(ConfigurationError, match=r"has 4 CPUs; 64 extract and 64 embed actors"):
+    with pytest.raises(ConfigurationError, match=r"has 4 CPUs; 64 extract and 8 embed actors"):
         size_pools(cfg, rows=100)
     assert time.monotonic() - begin < 10
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+def test_memory_bounds_what_is_sized_and_too_little_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(steps, "free_memory_gib", lambda: 4.4)
+    assert size_pools(Config(), rows=100).extract == 2  # of 4 that have a CPU
+    three = Config.model_validate({"extract": {"actors": 3}})
+    with pytest.raises(ConfigurationError, match=r"4\.4 GiB of memory.*3 extract.*about 5\.2"):
+        size_pools(three, rows=100)
 
 
 @pytest.mark.ray

@@ -1,6 +1,7 @@
 """Readers beside a writer: at any moment a whole old or a whole new state."""
 
 import multiprocessing
+import os
 from multiprocessing.synchronize import Event
 from typing import Any
 
@@ -38,6 +39,7 @@ def publish(store: Store, number: int) -> None:
 
 def hammer(url: str, begun: Event, over: Event, found: Any) -> None:
     """Open, read all tables, check, again; say how many states were seen."""
+    os.nice(10)  # the writer must not wait for its readers where cores are few
     seen: set[str] = set()
     while not over.is_set():
         row = open_store(url).execute(WHOLE).fetchall()[0]
