@@ -10,6 +10,7 @@ import pyarrow as pa
 import ray.data
 from ray.data import ActorPoolStrategy, Dataset
 
+from infra import window
 from infra.child import Isolated, Limits
 from infra.cluster import free_cpus, free_gpus, free_memory_gib, require_free
 from infra.errors import ConfigurationError
@@ -40,6 +41,8 @@ ACTOR_GIB = 0.75
 BOUNDED: dict[str, Any] = {"max_restarts": -1, "max_task_retries": 2}
 warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
 SEGMENTS_A_BATCH = 4  # the tower's batch is filled across segments
+#: So many segments for each extract actor may be begun and not staged: what a killed driver costs.
+SEGMENTS_UNDER_WAY = 4
 
 
 @dataclass(frozen=True)
@@ -152,6 +155,7 @@ def score_segments(
     Once `stopping()`, segments that were not begun come out deferred.
     """
     pools = size_pools(settings.cfg, len(segments))
+    window.limit(SEGMENTS_UNDER_WAY * pools.extract)
     steps = isolated_steps(settings)
     found = isolate(one_block_each(segments), steps, PLANNED, settings.cfg, pools, stopping)
     for step in open_steps(settings):
@@ -206,7 +210,7 @@ def in_actors(rows: Dataset, step: Step, pools: Pools) -> Dataset:
     return rows.map_batches(
         Built,
         fn_constructor_args=(step,),
-        batch_size=SEGMENTS_A_BATCH if embeds else None,
+        batch_size=min(SEGMENTS_A_BATCH, pools.extract) if embeds else None,
         batch_format="pyarrow",
         compute=ActorPoolStrategy(size=pools.embed if embeds else 1),
         num_cpus=EMBED_CPUS if embeds else LIGHT,

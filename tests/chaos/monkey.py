@@ -44,7 +44,7 @@ class Tally:
     segments: int = 0
     redone: int = 0
     rounds: int = 0
-    after_driver_kill: list[int] = field(default_factory=list)
+    after_driver_kill: list[float] = field(default_factory=list)
     recovery_seconds: list[float] = field(default_factory=list)
     starved: dict[str, Any] = field(default_factory=dict)
     trouble: list[str] = field(default_factory=list)
@@ -63,8 +63,10 @@ class Tally:
             "lost_rows": self.lost,
             "doubled_rows": self.doubled,
             "redone_segments": self.redone,
-            "redone_after_a_driver_kill_most_an_actor": max(self.after_driver_kill, default=None),
-            "node_loss_worked_around_seconds_most": max(self.recovery_seconds, default=None),
+            "redone_an_actor_after_a_driver_kill_at_most": max(
+                self.after_driver_kill, default=None
+            ),
+            "node_loss_worked_around_seconds_at_most": max(self.recovery_seconds, default=None),
             "node_losses_measured": len(self.recovery_seconds),
             "all_nodes_but_the_head_lost": self.starved,
             "exit_codes": dict(sorted(self.exits.items())),
@@ -168,7 +170,7 @@ class Monkey:
             if self._kill(kind, driver):
                 self._count(kind)
             else:
-                self._due.append(kind)  # there was none of it yet
+                self._due.insert(2, kind)  # there is none of it yet
             due = self._next_moment()
         self.tally.exits[str(driver.returncode)] += 1
         return driver.returncode
@@ -208,16 +210,16 @@ class Monkey:
             time.sleep(0.2)
 
     def _after_driver_kill(self, cfg: Config, started: float) -> None:
-        """How many segments each actor began in vain, at most."""
+        """How many segments were begun in vain, for each extract actor."""
         time.sleep(3)  # workers end with their driver; what they were writing is written
-        begun = {i.segment_id: i.pid for i in read_begun(self._begun) if i.at > started}
+        begun = {item.segment_id for item in read_begun(self._begun) if item.at > started}
         root = Store.open(str(cfg.store), create=True).root
         staged = {
             s for run in staging.staged_runs(root) for s in staging.staged_segments(root, run)
         }
-        in_vain = Counter(pid for segment, pid in begun.items() if segment not in staged)
-        if begun and staged:  # where nothing is staged any more, it is published
-            self.tally.after_driver_kill.append(max(in_vain.values(), default=0))
+        if staged:  # else nothing was done yet, or all is published
+            in_vain = len(begun - staged) / int(cfg.extract.actors)
+            self.tally.after_driver_kill.append(round(in_vain, 2))
 
     def _start(self, cfg: Config, *options: str) -> subprocess.Popen:
         path = self._folder / "job.json"

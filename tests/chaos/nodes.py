@@ -13,6 +13,8 @@ from ray.cluster_utils import Cluster
 CPUS_A_NODE = 2
 NODES = 3
 STORE_BYTES = 128 << 20
+#: A head that looks every second notices a dead node in 5 s; Ray's own 3 s make it 15.
+NOTICED_SOON = {"health_check_period_ms": 1000}
 #: Nothing runs in the first; the death of the others ends their raylet, which has its own turn.
 SPARED = ("IDLE", "DashboardAgent", "RuntimeEnvAgent")
 
@@ -74,9 +76,8 @@ def three_nodes(folder: Path, rng: random.Random) -> Iterator[Nodes]:
     """Run them for the length of the block. They inherit the environment."""
     spill = folder / "spill"
     spill.mkdir()
-    cluster = Cluster(
-        initialize_head=True, head_node_args={**_node(spill), "include_dashboard": False}
-    )
+    head = {**_node(spill), "include_dashboard": False, "_system_config": NOTICED_SOON}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
     try:
         nodes = Nodes(cluster, spill, rng)
         nodes.fill()

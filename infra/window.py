@@ -1,0 +1,63 @@
+"""A bound on how much is under way: what a killed driver costs.
+
+Ray Data bounds the bytes between stages, not the rows: while a later stage starts or restarts,
+small segments pile up behind it, begun and not staged. This policy lets the first stage take a row
+only while fewer than `ROWS` are anywhere in the flow. Of mien, this file alone hangs on Ray Data's
+internals.
+"""
+
+from typing import Any
+
+from ray.data import DataContext
+from ray.data._internal.execution.backpressure_policy import (
+    ENABLED_BACKPRESSURE_POLICIES,
+    ENABLED_BACKPRESSURE_POLICIES_CONFIG_KEY,
+    BackpressurePolicy,
+)
+from ray.data._internal.execution.operators.map_operator import MapOperator
+
+ROWS = "mien.rows_under_way"
+
+
+class Window(BackpressurePolicy):
+    """Lets the first stage of a flow begin a row while fewer than ROWS are under way.
+
+    Rows that were lost are not under way. A policy's own answer is overruled while no stage has a
+    task, as when the second one's actors start: so this one hides what waits for the first stage.
+    """
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._stages = [stage for stage in self._topology if isinstance(stage, MapOperator)]
+        if self._stages:
+            first: Any = self._topology[self._stages[0]]
+            waiting = first.has_pending_bundles
+            first.has_pending_bundles = lambda: waiting() and self._has_room()
+
+    def _has_room(self) -> bool:
+        queued = sum(_rows(stage, waiting=True) for stage in self._stages[1:])
+        inside = sum(_rows(stage, waiting=False) for stage in self._stages)
+        return queued + inside < self._data_context.get_config(ROWS, float("inf"))
+
+
+def _rows(stage: MapOperator, waiting: bool) -> float:
+    """Rows that wait in front of a stage, or are in it, from what it counts in blocks."""
+    counts = stage.metrics
+    blocks = (
+        counts.num_external_inqueue_blocks
+        if waiting
+        else counts.num_inputs_received - counts.num_task_inputs_processed
+    )
+    received = counts.num_inputs_received
+    return blocks * (counts.num_row_inputs_received / received if received else 1)
+
+
+def enable(context: DataContext) -> None:
+    """Put the policy beside Ray's own."""
+    policies = [*ENABLED_BACKPRESSURE_POLICIES, Window]
+    context.set_config(ENABLED_BACKPRESSURE_POLICIES_CONFIG_KEY, policies)
+
+
+def limit(rows: int) -> None:
+    """What datasets that are made from now on may have under way."""
+    DataContext.get_current().set_config(ROWS, rows)
