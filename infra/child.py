@@ -123,11 +123,9 @@ class Isolated:
             except Changed:
                 reason = Reason.CHANGED
             except Unreachable:
-                self.close()
                 return self._nothing(row, DEFERRED, Deferral.STORAGE)
             except OSError:
                 reason = Reason.UNREADABLE
-            self.close()  # it may be in the middle of something
             if reason in _SETTLED:
                 break
         return self._nothing(row, Status.QUARANTINED, reason)
@@ -137,11 +135,18 @@ class Isolated:
         if size == 0:
             return self._nothing(row, Status.QUARANTINED, Reason.EMPTY)
         with closing(self._open_source(uri, size, version)) as source:
-            if self._child is None:
-                self._child = _Child(self._steps, self._limits)
-            result = self._child.run(row.drop_columns(["uri"]), source)
+            result = self._in_child(row.drop_columns(["uri"]), source)
             source.check_unchanged()
         return result
+
+    def _in_child(self, row: pa.Table, source: Source) -> pa.Table:
+        try:
+            if self._child is None:
+                self._child = _Child(self._steps, self._limits)
+            return self._child.run(row, source)
+        except (ChildDied, OSError, Unreachable):
+            self.close()  # it may be in the middle of something
+            raise
 
     def _nothing(self, row: pa.Table, status: str, reason: str | None) -> pa.Table:
         dropped = {"uri", *(name for step in self._steps for name in step.ports.drops)}

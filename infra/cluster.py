@@ -38,7 +38,7 @@ def cluster(cfg: Config) -> Iterator[None]:
         _configure_data(cfg)
         yield
         return
-    if cfg.cluster.address == "local":
+    if cfg.cluster.address == "local" and cfg.privacy.strict:
         _check_shared_memory(cfg.cluster.object_store_mib)
     spill = _spill_directory(cfg) if cfg.cluster.address == "local" else None
     with _quiet_native_code():
@@ -115,7 +115,8 @@ def _check_shared_memory(needed_mib: int) -> None:
     if free_mib < needed_mib:
         raise ConfigurationError(
             f"{RAM_DISK} has {free_mib} MiB free, cluster.object_store_mib asks for {needed_mib}: "
-            "lower it, or give the container more (docker run --shm-size=2g)"
+            "lower it, give the container more (docker run --shm-size=2g), or set "
+            "privacy.strict=false"
         )
 
 

@@ -67,8 +67,11 @@ class Lock:
 
     @property
     def lost(self) -> bool:
-        """Whether another run took the store over. Asks the storage."""
-        if not self._lost.is_set() and _newest(self._root)[0] > self.number:
+        """Whether another run took the store over. Asks the storage, and waits for an answer."""
+        return self._look(self._root.patient())
+
+    def _look(self, root: Root) -> bool:
+        if not self._lost.is_set() and _newest(root)[0] > self.number:
             self._lost.set()
         return self._lost.is_set()
 
@@ -77,7 +80,7 @@ class Lock:
         self._over.set()
         self._thread.join(LEASE_SECONDS)
         with contextlib.suppress(OSError, UserError):
-            if not self.lost:
+            if not self._look(self._root):
                 self._write(replace(self._lease, beat_at=time.time(), ended=True))
                 older = [rel for rel, _ in self._root.list(FOLDER) if _number(rel) < self.number]
                 self._root.delete(older)
@@ -85,7 +88,7 @@ class Lock:
     def _beat(self) -> None:
         while not self._over.wait(BEAT_SECONDS):
             with contextlib.suppress(OSError, UserError):
-                if self.lost:
+                if self._look(self._root):
                     return
                 self._write(replace(self._lease, beat_at=time.time()))
 

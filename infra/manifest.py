@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from infra.errors import SourceError
-from infra.storage import is_local, local_path, open_filesystem, plain_errors
+from infra.outages import plain_errors
+from infra.storage import is_local, local_path, open_filesystem
 
 OPTIONAL = ("session_id", "view_id", "recorded_at")
 

@@ -5,7 +5,7 @@ from collections.abc import Collection
 
 from infra import staging, tables
 from infra.snapshots import Snapshot
-from infra.storage import Root
+from infra.storage import Found, Root, is_temporary
 
 #: A reader holds the snapshot that it began with: files that it lists stay for this long.
 GRACE_SECONDS = 24 * 3600.0
@@ -21,21 +21,18 @@ def collect_orphans(
     """
     old = (time.time() if now is None else now) - GRACE_SECONDS
     listed = {file.path for file in live.files}
+
+    def in_no_use(found: Found) -> bool:
+        folder, owner, *_ = found.rel.split("/")
+        if folder == staging.FOLDER and not is_temporary(found.rel):
+            return owner not in unfinished
+        return found.modified_at < old and found.rel not in listed
+
     gone = [
         found.rel
         for folder in (tables.FOLDER, staging.FOLDER)
         for found in root.find(folder, temporary=True)
-        if found.modified_at < old and found.rel not in listed and not _held(found.rel, unfinished)
-    ]
-    gone += [
-        found.rel
-        for found in root.find(staging.FOLDER)
-        if found.modified_at >= old and not _held(found.rel, unfinished)
+        if in_no_use(found)
     ]
     root.delete(gone)
     return len(gone)
-
-
-def _held(rel: str, unfinished: Collection[str]) -> bool:
-    folder, run_id, *_ = rel.split("/")
-    return folder == staging.FOLDER and run_id in unfinished

@@ -2,21 +2,18 @@
 
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar, cast
 
 from infra.errors import Unreachable, UserError
-from infra.storage import (
-    PATIENCE_SECONDS,
-    is_local,
-    modified_at,
-    open_filesystem,
-    patiently,
-    plain_errors,
-)
+from infra.outages import PATIENCE_SECONDS, patiently, plain_errors
+from infra.storage import is_local, modified_at, open_filesystem
 
 #: A remote video is read in ranges of this size: nothing is downloaded whole, nothing is stored.
 RANGE_BYTES = 4 << 20
+
+T = TypeVar("T")
 
 
 class Changed(OSError):
@@ -68,7 +65,7 @@ class _File:
 
 class _Object:
     def __init__(self, uri: str, size_bytes: int, version: str) -> None:
-        self._uri, self._listed = uri, (size_bytes, version)
+        self._listed = size_bytes, version
         self._fs = open_filesystem(uri)
         self._path = str(self._fs._strip_protocol(uri))
         self._at, self._held = 0, b""
@@ -77,7 +74,8 @@ class _Object:
     def read_range(self, offset: int, length: int) -> bytes:
         if not self._at <= offset <= offset + length <= self._at + len(self._held):
             end = offset + max(length, RANGE_BYTES)
-            self._held = self._ask(lambda: self._fs.cat_file(self._path, start=offset, end=end))
+            data = self._ask(lambda: self._fs.cat_file(self._path, start=offset, end=end))
+            self._held = cast(bytes, data)
             self._at = offset
         return self._held[offset - self._at :][:length]
 
@@ -89,16 +87,16 @@ class _Object:
     def close(self) -> None:
         self._held = b""
 
-    def _ask(self, act: Any) -> Any:
-        def once() -> Any:
+    def _ask(self, act: Callable[[], T]) -> T:
+        def once() -> T:
             with plain_errors("the source"):  # its name stays out of every worker's log
                 return act()
 
         try:
             return patiently(PATIENCE_SECONDS, once)
+        except Unreachable:
+            raise
         except UserError as error:
-            if isinstance(error, Unreachable):
-                raise
             raise OSError(str(error)) from None
 
 

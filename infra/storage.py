@@ -17,22 +17,17 @@ from typing import IO, Any, NamedTuple, TypeVar, cast
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.utils import get_protocol
-from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
-from infra.errors import Resumable, StoreError, Unreachable
+from infra.outages import PATIENCE_SECONDS, patiently, plain_errors
 
 _TEMPORARY = ".tmp"
 _PARALLEL = 16
-_CLIENTS = ("botocore", "aiobotocore", "aiohttp")
 #: What an object store's client does by itself, with backoff and jitter, before it gives up.
 _S3_CLIENT = {
     "retries": {"mode": "standard", "max_attempts": 3},
     "connect_timeout": 5,
     "read_timeout": 20,
 }
-#: How long work that has begun goes on asking a remote storage that does not answer.
-PATIENCE_SECONDS = 180.0
-_LONGEST_PAUSE_SECONDS = 15.0
 
 A = TypeVar("A")
 T = TypeVar("T")
@@ -60,55 +55,6 @@ def open_filesystem(url: str) -> fsspec.AbstractFileSystem:
         fsspec.AbstractFileSystem,
         fsspec.filesystem(protocol, use_listings_cache=False, **options),
     )
-
-
-def patiently(patience_seconds: float, act: Callable[[], T]) -> T:
-    """What `act` returns; while it raises `Unreachable`, again with random, growing pauses."""
-    if not patience_seconds:
-        return act()
-    return Retrying(
-        retry=retry_if_exception_type(Unreachable),
-        stop=stop_after_delay(patience_seconds),
-        wait=wait_random_exponential(multiplier=0.5, max=_LONGEST_PAUSE_SECONDS),
-        reraise=True,
-    )(act)
-
-
-@contextlib.contextmanager
-def plain_errors(place: str) -> Iterator[None]:
-    """Turn what storage may do to a run into one line that says what to do.
-
-    Raises:
-        Resumable: No space is left.
-        Unreachable: The storage cannot be reached.
-        StoreError: Access is denied, or the place cannot hold a store.
-    """
-    try:
-        yield
-    except (FileNotFoundError, FileExistsError, IsADirectoryError):
-        raise
-    except PermissionError as error:
-        raise StoreError(f"{place}: permission denied: check who may read and write it") from error
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise Resumable(f"{place}: no space left: free some, then run again") from error
-        if error.errno == errno.EROFS:
-            raise StoreError(f"{place}: is read-only: name another store") from error
-        if error.errno == errno.ENOTDIR:
-            raise StoreError(f"{place}: a file stands where a folder must be") from error
-        if error.errno == errno.ENOTSUP:
-            raise StoreError(f"{place}: no hard links there: name another store") from error
-        what = f"{type(error).__name__}, errno {error.errno}"
-        raise Unreachable(f"{place}: storage failed ({what}): run again") from error
-    except Exception as error:
-        if not type(error).__module__.startswith(_CLIENTS):
-            raise
-        what = type(error).__name__
-        if _is_outage(error):
-            raise Unreachable(f"{place}: storage is out of reach ({what}): run again") from error
-        if "Credentials" in what:
-            raise StoreError(f"{place}: no credentials: set the usual AWS variables") from error
-        raise StoreError(f"{place}: the client refused ({what}): check the address") from error
 
 
 class Found(NamedTuple):
@@ -255,6 +201,12 @@ class Root:
         return [(found.rel, found.size_bytes) for found in self.find(folder)]
 
 
+def is_temporary(rel: str) -> bool:
+    """Whether a file is one that a writer had not finished."""
+    name = rel.rsplit("/", 1)[-1]
+    return name.startswith(".") and name.endswith(_TEMPORARY)
+
+
 def modified_at(info: dict[str, Any]) -> float | None:
     """When an object was last written (Unix time), by what its file system calls that."""
     times = (info.get(name) for name in ("LastModified", "mtime", "modified", "created"))
@@ -309,21 +261,12 @@ def _sync_folder(folder: Path) -> None:
 def _walk(folder: str, below: int, temporary: bool) -> Iterator[Found]:
     for parent, _, names in os.walk(folder):
         for name in names:
-            if name.startswith(".") and name.endswith(_TEMPORARY) and not temporary:
+            if is_temporary(name) and not temporary:
                 continue
             path = Path(parent, name)
             with contextlib.suppress(FileNotFoundError):  # deleted while we look
                 status = path.stat()
                 yield Found(str(path)[below:], status.st_size, status.st_mtime)
-
-
-def _is_outage(error: Exception) -> bool:
-    import aiohttp  # here, since both take a second to import and local stores need neither
-    import botocore.exceptions as botocore
-
-    return isinstance(
-        error, botocore.ConnectionError | botocore.HTTPClientError | aiohttp.ClientError
-    )
 
 
 def _condition_failed(error: BaseException) -> bool:

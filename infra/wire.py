@@ -9,7 +9,8 @@ import struct
 
 import pyarrow as pa
 
-#: The most that the parent takes of the child at once: an hour of crops is less.
+#: The most that the parent takes of the child at once, and it of the parent: a minute of 32 faces
+#: at 224 px is half of it. More than that counts as too much memory.
 LONGEST_ANSWER_BYTES = 1 << 31
 LONGEST_RANGE_BYTES = 1 << 24
 #: Offset and length of a range of the video.

@@ -3,13 +3,13 @@
 import hashlib
 import itertools
 import json
+import math
 import os
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import Any
 
 import cv2
@@ -214,7 +214,6 @@ class Reader:
                 f"{faces.path}: its crops were made safe by {faces.anonymizer}, and "
                 f"privacy.anonymizer is {self.anonymizer}: use the configuration of `mien crops`"
             )
-        self._build = threading.Lock()
         auto = cfg.extract.crop_px == "auto"
         self.crop_px = backbone.image_size_px if auto else int(cfg.extract.crop_px)
         self._idle: SimpleQueue[ImageTower] = SimpleQueue()
@@ -256,17 +255,17 @@ class Reader:
 
         def embed(item: tuple[int, Crops]) -> int:
             first, crops = item
-            try:
-                tower = self._idle.get_nowait()
-            except Empty:
-                with self._build:  # tracing and compiling share the process's state
-                    tower = self._tower()
+            tower = self._idle.get()
             vectors = tower(self.safe(disturb(crops, first)))
             self._idle.put(tower)
             # Embed hands vectors on as float16
             out[first : first + len(crops)] = vectors.astype(np.float16)
             return len(crops)
 
+        # Built here and not in the pool: tracing multiplies matrices, and a thread that ends having
+        # done so takes threads of MKL along, later, which crashes whoever multiplies then.
+        while self._idle.qsize() < min(self.threads, math.ceil(len(faces) / CHUNK)):
+            self._idle.put(self._tower())
         done, chunks = 0, faces.crops(self.crop_px)
         with ThreadPoolExecutor(self.threads) as pool:
             # a few at a time: `map` would decode the whole file ahead

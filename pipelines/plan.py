@@ -20,7 +20,7 @@ from schemas.reasons import LASTING, Deferral, Reason
 from schemas.tables import CLOCK, MEDIA, PLANNED, PROBED, SOURCE_FILES, VIDEOS
 
 PROBES = "probes.parquet"
-#: How often a file is read before its worker counts as lost.
+#: How often a file or a segment is tried before it counts as lost: Ray drops one whose workers die.
 PASSES = 2
 SHORTEST_TAIL_SECONDS = 1.0  # a shorter rest is read with the segment before it
 FULL, SCORES_ONLY = "full", "scores_only"

@@ -20,7 +20,7 @@ from infra.stopping import Stop, stoppable
 from infra.store import Store
 from infra.tracking import Tracker
 from pipelines.configuration import config_from, require_governance
-from pipelines.plan import Plan, Video, make_plan, plan_videos, planned_table
+from pipelines.plan import PASSES, Plan, Video, make_plan, plan_videos, planned_table
 from pipelines.progress import VideoProgress
 from pipelines.publish import Batch, lost_rows, publish
 from pipelines.record import (
@@ -40,9 +40,6 @@ from pipelines.summary import report_page
 from schemas.config import Config
 from schemas.reasons import DEFERRED, Deferral
 from schemas.tables import WRITTEN
-
-#: How often a segment is planned before it counts as lost: Ray gives up on one whose workers die.
-PASSES = 2
 
 
 def score(

@@ -67,7 +67,8 @@ def size_pools(cfg: Config, rows: int) -> Pools:
             f"the cluster has {cpus:g} CPUs; {extract} extract and {embed} embed actors need at "
             f"least {reserved + extract * LIGHT:g}: lower extract.actors or embed.actors"
         )
-    require_free(reserved + extract * LIGHT, min(embed, gpus))
+    if cfg.cluster.address != "local":  # that one is nobody else's
+        require_free(reserved + extract * share, min(embed, gpus))
     return Pools(extract, share, embed, min(1.0, gpus / embed) if gpus else 0, write)
 
 

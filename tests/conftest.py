@@ -43,14 +43,14 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 
 
 @pytest.fixture(scope="session")
-def ray_cluster(s3: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def ray_cluster(s3: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A local cluster with more logical than real CPUs, so that every pool fits.
 
-    Its workers inherit the environment, so the S3 server comes first.
+    Its workers inherit the environment, so the S3 server comes first. Gives Ray's session folder.
     """
     import ray
 
-    ray.init(
+    context = ray.init(
         address="local",
         num_cpus=4,
         include_dashboard=False,
@@ -59,5 +59,5 @@ def ray_cluster(s3: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Itera
         log_to_driver=False,
         logging_level="ERROR",
     )
-    yield
+    yield Path(context.address_info["session_dir"])
     ray.shutdown()

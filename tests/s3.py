@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import s3fs
@@ -26,7 +26,7 @@ class S3Server:
     folder: Path
     port: int
     environment: dict[str, str]
-    process: subprocess.Popen
+    process: subprocess.Popen = field(init=False)
 
     def url(self, prefix: str = "") -> str:
         """The address of a prefix that nobody uses yet."""
@@ -69,6 +69,7 @@ class S3Server:
                 return
             except Exception as error:
                 if time.monotonic() > deadline or self.process.poll() is not None:
+                    self.kill()
                     raise RuntimeError(f"SeaweedFS did not start: {self.folder}/log") from error
                 time.sleep(0.2)
 
@@ -101,8 +102,7 @@ def s3_server(folder: Path) -> Iterator[S3Server]:
         "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_EC2_METADATA_DISABLED": "true",
     }
-    server = S3Server(folder, port, environment, subprocess.Popen(["true"]))
-    server.process.wait()
+    server = S3Server(folder, port, environment)
     server.start()
     try:
         yield server

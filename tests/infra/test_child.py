@@ -171,8 +171,8 @@ def test_a_file_that_is_written_while_it_is_read_is_named_so(row: pa.Table) -> N
     class Meddling:
         """Somebody writes into the file after its first range was read."""
 
-        def __init__(self, *listed: object) -> None:
-            self._file = open_source(*listed)  # type: ignore[arg-type]
+        def __init__(self, uri: str, size_bytes: int, version: str) -> None:
+            self._file = open_source(uri, size_bytes, version)
 
         def read_range(self, offset: int, length: int) -> bytes:
             data = self._file.read_range(offset, length)

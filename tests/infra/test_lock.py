@@ -91,9 +91,10 @@ def test_a_commit_that_was_already_thinking_is_refused_too(store: Store) -> None
     """The fence lies in the chain itself: there is no moment between the check and the commit."""
     with store.locked() as old:
         assert old.lock is not None
+        number = old.lock.number
 
         def slow(now: Snapshot) -> Snapshot:
-            silent(store.root, old.lock.number)  # type: ignore[union-attr]
+            silent(store.root, number)
             with store.locked() as new:
                 new.commit(add("new"))
             return replace(now, run_id="old")
@@ -111,9 +112,12 @@ def test_writers_without_a_lock_keep_the_fence(store: Store) -> None:
         holder.commit(add("run"))
 
 
-def test_a_killed_holder_on_this_machine_is_followed_at_once(store: Store, tmp_path: Path) -> None:
-    if store.root.url.startswith("memory:"):
-        pytest.skip("a bucket in this process's memory has no second process")
+#: A bucket in this process's memory has no second process.
+SHARED = ["folder", pytest.param("s3", marks=pytest.mark.slow)]
+
+
+@pytest.mark.parametrize("place", SHARED, indirect=True)
+def test_a_killed_holder_on_this_machine_is_followed_at_once(store: Store) -> None:
     script = f"""
 import sys, time
 from infra.storage import Root

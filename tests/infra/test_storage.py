@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from infra.errors import Resumable, StoreError
-from infra.storage import Root, in_parallel, plain_errors
+from infra.outages import plain_errors
+from infra.storage import Root, in_parallel
 from tests.infra.places import places
 
 

@@ -101,17 +101,19 @@ def rows_of(width: int, height: int) -> list[np.ndarray]:
     return [np.ascontiguousarray(frame[:height, :width]) for frame in film(FRAMES, 64, 48)]
 
 
-def two_parts(**second: object) -> bytes:
-    """A transport stream whose second half is of another size or pixel format."""
+def two_parts(
+    size: tuple[int, int] = (64, 48), pix_fmt: str = "yuv420p", sound: bool = False
+) -> bytes:
+    """A transport stream whose second half is of another size or pixel format, or has sound."""
     times = [round(1000 * index / 24) for index in range(FRAMES)]
     half = FRAMES // 2
-    size = second.pop("size", (64, 48))
-    frames = film(FRAMES, *size)[half:]  # type: ignore[misc]
+    frames = film(FRAMES, *size)[half:]
     settings = {"bf": "0", "g": "12"}
     first = encode("ts", frames=film()[:half], pts=times[:half], options=settings)
-    return renumbered(
-        first + encode("ts", frames=frames, pts=times[half:], options=settings, **second)  # type: ignore[arg-type]
+    second = encode(
+        "ts", frames=frames, pix_fmt=pix_fmt, pts=times[half:], options=settings, sound=sound
     )
+    return renumbered(first + second)
 
 
 for file, about, build in (

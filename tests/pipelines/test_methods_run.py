@@ -23,7 +23,7 @@ from pipelines.score import score
 from schemas.config import Config
 from schemas.tables import FACES_FILE, LABELS
 from tests.backbones import write_backbone
-from tests.pipelines.test_run import GOVERNANCE, frames, tables
+from tests.pipelines.jobs import GOVERNANCE, frames, tables
 from tests.videos import write_video
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]

@@ -8,11 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from infra.errors import Resumable
+from infra.store import Store
 from pipelines.configuration import load_config
 from pipelines.plan import (
     FULL,
+    PROBE_CACHE,
     SCORES_ONLY,
     Video,
+    _keep,
+    _read_cache,
     cut,
     plan_table,
     plan_video,
@@ -112,3 +117,26 @@ def test_a_plan_survives_being_kept() -> None:
         [s[k] for k in keys] for s in video.segments
     ]
     planned_table(video.segments)
+
+
+def probe_row(source_id: str, reason: str | None) -> dict[str, Any]:
+    row: dict[str, Any] = {item.name: None for item in PROBE_CACHE}
+    return row | {
+        "source_id": source_id,
+        "size_bytes": 1,
+        "changed": "1",
+        "fingerprint": "",
+        "reason": reason,
+    }
+
+
+def test_only_what_a_file_is_is_remembered_of_a_probe(tmp_path: Path) -> None:
+    """A file that could not be read once, or whose worker fell, is looked at again."""
+    store = Store.open(str(tmp_path / "store"), create=True)
+    reasons = [None, "no_video", "truncated", "unreadable", "timeout", "memory", "signal", "error"]
+    found = [probe_row(f"s{number}", reason) for number, reason in enumerate(reasons)]
+    _keep(store, found)
+    assert [row["reason"] for row in _read_cache(store)] == [None, "no_video", "truncated"]
+    with pytest.raises(Resumable, match="did not answer for 1 files"):
+        _keep(store, [*found, probe_row("s9", "storage")])
+    assert len(_read_cache(store)) == 3

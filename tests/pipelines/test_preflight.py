@@ -42,8 +42,9 @@ def test_cpus_that_other_work_holds_are_named_and_come_back(
     holder = Holder.options(num_cpus=free_cpus()).remote()
     ray.get(holder.ready.remote())
     monkeypatch.setattr(cluster, "PATIENCE_SECONDS", 1.0)
+    joined = Config.model_validate({"cluster": {"address": "auto"}})
     with pytest.raises(ConfigurationError, match="of which 0 are free: other work holds"):
-        size_pools(Config(), rows=1)
+        size_pools(joined, rows=1)
     monkeypatch.undo()
     ray.kill(holder)
-    assert size_pools(Config(), rows=1).extract == 1
+    assert size_pools(joined, rows=1).extract == 1

@@ -1,51 +1,27 @@
 """The main job on a real cluster: exactly once, whatever is cut, changed, broken or killed."""
 
-import os
 import shutil
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-import ray
 from rich.console import Console
 
 from infra import runs, staging
-from infra.errors import AuditFailed, Resumable
-from infra.runs import RunRecord, State
+from infra.errors import AuditFailed
+from infra.runs import State
 from infra.store import Store
-from infra.tables import table_rows
-from pipelines.plan import FULL, Video, plan_table
-from pipelines.publish import _gathered
 from pipelines.record import Outcome
 from pipelines.score import publish_staged, score
-from pipelines.summary import print_outcome
 from schemas.config import Config
 from schemas.tables import TABLES
-from tests.rows import staged_rows, store_tables
+from tests.pipelines.jobs import frames, job, same_rows, start_until_staged, tables
 from tests.videos import write_video
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
-
-GOVERNANCE = {
-    "controller": "tests",
-    "operator": "tests",
-    "purpose": "research",
-    "setting": "laboratory",
-    "jurisdiction": "other",
-    "legal_basis": "consent",
-    "notice_reference": "none",
-    "retention_days": 1,
-    "overseer": "tests",
-}
-#: Columns that say how long something took or which run did it, not what was found.
-CIRCUMSTANCE = {"run_id", "segment_id", *(n for n in TABLES["segments"].names if "_seconds" in n)}
 
 
 _backbone: dict[str, str] = {}
@@ -57,37 +33,11 @@ def _random_weights(tiny_backbone: Path) -> None:
 
 
 def config(archive: Path, store: Path, **changes: Any) -> Config:
-    values: dict[str, Any] = {
-        "source": str(archive),
-        "store": str(store),
-        "governance": GOVERNANCE,
-        "plan": {"segment_seconds": 2},
-        "extract": {"detector_px": 320, "actors": 1},
-        "embed": _backbone,
-        "tracking": {"enabled": False},
-        "run": {"max_quarantined": 0.5},
-    }
-    for key, value in changes.items():
-        values[key] = {**values.get(key, {}), **value}
-    return Config.model_validate(values)
+    return job(str(archive), str(store), _backbone["backbone"], **changes)
 
 
 def run(archive: Path, store: Path, **changes: Any) -> Outcome:
     return score(config(archive, store, **changes), Console(quiet=True))
-
-
-def frames(count: int, step: int) -> list[np.ndarray]:
-    """A portrait that moves by `step` pixels a frame."""
-    import skimage.data
-
-    face = skimage.data.astronaut()[:200:2, 120:320:2]
-    out = []
-    for index in range(count):
-        frame = np.full((144, 256, 3), 80, np.uint8)
-        left = 20 + step * index
-        frame[20:120, left : left + 100] = face
-        out.append(frame)
-    return out
 
 
 @pytest.fixture(scope="module")
@@ -112,20 +62,6 @@ def copied(scored: tuple[Path, Outcome], archive: Path, tmp_path: Path) -> tuple
     """A scored store and its archive, to change at will; the copy counts as the same place."""
     shutil.copytree(scored[0], tmp_path / "store")
     return archive, tmp_path / "store"
-
-
-def tables(store: Path) -> dict[str, pa.Table]:
-    root = Store.open(str(store), create=False)
-    return {name: table_rows(root.root, root.latest(), name) for name in TABLES}
-
-
-def same_rows(left: Path, right: Path) -> None:
-    first, second = tables(left), tables(right)
-    for name in TABLES:
-        columns = [c for c in first[name].column_names if c not in CIRCUMSTANCE]
-        if name == "segments":
-            columns = [c for c in columns if not c.endswith("_seconds")]
-        assert first[name].select(columns).equals(second[name].select(columns)), name
 
 
 def test_a_broken_file_costs_itself_alone(scored: tuple[Path, Outcome]) -> None:
@@ -243,78 +179,6 @@ def test_too_much_quarantined_publishes_nothing(archive: Path, tmp_path: Path) -
     assert len(tables(tmp_path / "store")["faces"]) == 40
 
 
-def waiting_store(folder: Path, staged: pa.Table) -> Store:
-    """A store with a run that has everything staged and nothing published."""
-    store = Store.open(str(folder), create=True)
-    record = RunRecord(
-        run_id="20260101T000000000Z-aaaaaa",
-        started=store_time(),
-        config_yaml="tracking: {enabled: false}",
-        hashes={"extract": "0123456789abcdef"},
-        planned_seconds=100,
-    )
-    videos = []
-    for row in store_tables()["videos"].to_pylist():
-        segments = [s for s in staged.to_pylist() if s["video_id"] == row["video_id"]]
-        videos.append(Video({**row, "reason": None}, FULL, ["zero_shot"], segments))
-    runs.save_plan(store.root, record.run_id, plan_table(videos))
-    runs.save(store.root, record)
-    staging.write_segments(staged, store.root, record.run_id)
-    return store
-
-
-def store_time() -> Any:
-    from datetime import UTC, datetime
-
-    return datetime(2026, 1, 1, tzinfo=UTC)
-
-
-def test_a_planted_nan_publishes_nothing_and_a_repair_publishes_all(tmp_path: Path) -> None:
-    good = staged_rows()
-    rows = good.to_pylist()
-    rows[0]["scores"][0]["anger"] = float("nan")
-    store = waiting_store(tmp_path / "store", pa.Table.from_pylist(rows, good.schema))
-    with pytest.raises(AuditFailed, match="audit failed: scores") as caught:
-        publish_staged(store.root.url, None, [], Console(quiet=True))
-    assert caught.value.exit_code == 4
-    assert store.latest().files == ()
-    assert not list((tmp_path / "store" / "tables").rglob("*.parquet"))
-    record = runs.list_runs(store.root)[0]
-    assert record.state is State.AUDIT_FAILED
-    assert any(not result.success for result in record.audit)
-
-    staging.write_segments(good, store.root, record.run_id)
-    outcome = publish_staged(store.root.url, None, [], Console(quiet=True))
-    assert outcome.exit_code == 0
-    assert outcome.record.counts["faces"] == len(store_tables()["faces"])
-    print_outcome(outcome, store.root.url, False, Console(quiet=True))
-    assert len(tables(tmp_path / "store")["scores"]) == len(store_tables()["scores"])
-
-
-def test_publishing_a_run_with_segments_to_score_says_how_to_go_on(tmp_path: Path) -> None:
-    store = waiting_store(tmp_path / "store", staged_rows())
-    record = runs.list_runs(store.root)[0]
-    some = sorted(staging.staged_segments(store.root, record.run_id))[:1]
-    staging.discard(store.root, record.run_id, some)
-    with pytest.raises(Resumable, match="1 segments to score yet"):
-        publish_staged(store.root.url, None, [], Console(quiet=True))
-
-
-def start_until_staged(job: Path, cfg: Config) -> subprocess.Popen:
-    """`mien score` in a process of its own, which has just staged its first segment."""
-    job.write_text(cfg.model_dump_json())
-    command = [sys.executable, "-m", "pipelines.cli", "score", "-c", str(job)]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    with job.with_suffix(".log").open("wb") as log:
-        driver = subprocess.Popen(command, env=environment, stderr=log)
-    deadline = time.monotonic() + 150
-    while not list(Path(str(cfg.store)).glob("staging/*/*.parquet")):
-        assert driver.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    return driver
-
-
 def test_a_first_sigterm_finishes_what_is_in_flight(tmp_path: Path) -> None:
     (tmp_path / "archive").mkdir()
     write_video(tmp_path / "archive" / "long.mp4", frames(320, 0), fps=4)
@@ -353,12 +217,3 @@ def test_a_stopped_driver_is_gone_on_with_and_nothing_differs(
     assert len(runs.list_runs(Store.open(str(store), create=False).root)) == 1
     assert 1 <= done < 6
     same_rows(scored[0], store)
-
-
-def test_a_plain_error_in_a_task_stays_plain() -> None:
-    def full() -> None:
-        raise Resumable("store: no space left")
-
-    with pytest.raises(Resumable) as caught:
-        _gathered([ray.remote(full).remote()])
-    assert str(caught.value) == "store: no space left"

@@ -4,38 +4,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import ray
 from rich.console import Console
 from typer.testing import CliRunner
 
-from infra.errors import StoreBusy
+from infra.errors import SourceError, StoreBusy
 from infra.runs import State
 from infra.store import Store
 from infra.tables import table_rows
 from pipelines.cli import app
 from pipelines.score import score
-from schemas.config import Config
 from schemas.tables import TABLES
 from tests.infra.places import KEY
-from tests.pipelines.test_run import CIRCUMSTANCE, GOVERNANCE, frames
+from tests.pipelines.jobs import CIRCUMSTANCE, frames, job
 from tests.s3 import S3Server
 from tests.videos import write_video
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
-
-
-def job(source: str, store: str, backbone: Path) -> Config:
-    values: dict[str, Any] = {
-        "source": source,
-        "store": store,
-        "governance": GOVERNANCE,
-        "plan": {"segment_seconds": 2},
-        "extract": {"detector_px": 320, "actors": 1},
-        "embed": {"backbone": str(backbone)},
-        "tracking": {"enabled": False},
-        "run": {"max_quarantined": 0.5},
-    }
-    return Config.model_validate(values)
 
 
 def content(url: str) -> dict[str, list[dict[str, Any]]]:
@@ -54,7 +38,11 @@ def content(url: str) -> dict[str, list[dict[str, Any]]]:
 
 
 def test_a_run_from_bucket_to_bucket_equals_one_on_disk(
-    s3: S3Server, tiny_backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    s3: S3Server,
+    ray_cluster: Path,
+    tiny_backbone: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("MIEN_KEY", KEY)
     archive = tmp_path / "archive"
@@ -64,11 +52,11 @@ def test_a_run_from_bucket_to_bucket_equals_one_on_disk(
     source, store = s3.url(), s3.url()
     s3.client().put(str(archive), source, recursive=True)
     quiet = Console(quiet=True)
-    outcome = score(job(source, store, tiny_backbone), quiet)
+    outcome = score(job(source, store, str(tiny_backbone)), quiet)
     assert outcome.exit_code == 3
-    score(job(str(archive), str(tmp_path / "store"), tiny_backbone), quiet)
+    score(job(str(archive), str(tmp_path / "store"), str(tiny_backbone)), quiet)
     assert content(store) == content(str(tmp_path / "store"))
-    assert score(job(source, store, tiny_backbone), quiet).record.state is State.NOTHING_NEW
+    assert score(job(source, store, str(tiny_backbone)), quiet).record.state is State.NOTHING_NEW
 
     said = CliRunner().invoke(app, ["query", store, "select count(*) n from faces"])
     assert said.output.split() == ["n", "--", "16"]
@@ -78,21 +66,19 @@ def test_a_run_from_bucket_to_bucket_equals_one_on_disk(
     assert CliRunner().invoke(app, ["report", store, "--out", str(page)]).exit_code == 0
 
     with Store.open(store, create=False).locked(), pytest.raises(StoreBusy, match="--wait"):
-        score(job(source, store, tiny_backbone), quiet)
+        score(job(source, store, str(tiny_backbone)), quiet)
 
     # nothing of the secrets in what the run wrote or in the logs of its workers
     secrets = [s3.environment["AWS_SECRET_ACCESS_KEY"].encode(), KEY.encode()]
     client = s3.client()
     written = [client.cat_file(path) for path in client.find(store)]
-    session = Path(ray._private.worker._global_node.get_session_dir_path())  # type: ignore[attr-defined]
-    logs = [path.read_bytes() for path in (session / "logs").rglob("*") if path.is_file()]
+    logs = [path.read_bytes() for path in (ray_cluster / "logs").rglob("*") if path.is_file()]
+    assert any(logs)
     for data in (*written, *logs, page.read_bytes()):
         assert not any(secret in data for secret in secrets)
     assert not any(b"a film" in data for data in logs)
 
 
 def test_an_empty_prefix_is_named(s3: S3Server, tiny_backbone: Path) -> None:
-    from infra.errors import SourceError
-
     with pytest.raises(SourceError, match="does not exist or is empty"):
-        score(job(s3.url("nothing-here"), s3.url(), tiny_backbone), Console(quiet=True))
+        score(job(s3.url("nothing-here"), s3.url(), str(tiny_backbone)), Console(quiet=True))
