@@ -2,7 +2,7 @@
 
     python -m benchmarks.exp_clip --train TRAIN.PARQUET --val VAL.PARQUET
 
-The weak backbone is an early mien-lite: `pipelines.pretrain` for a few epochs. On each backbone a
+The weak backbone is an early mien-lite: `pipelines.pretrain` for one epoch. On each backbone a
 projection is fitted on 4,000 faces and measured on `--val` beside plain zero-shot.
 """
 
@@ -59,7 +59,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.exp_clip")
     parser.add_argument("--train", required=True)
     parser.add_argument("--val", required=True)
-    parser.add_argument("--weak-epochs", type=int, default=2)
+    parser.add_argument("--weak-epochs", type=int, default=1)
     parser.add_argument("--weak", default=None, help="a weak backbone made before")
     parser.add_argument("--out", type=Path, default=RESULTS / "exp_clip.json")
     args = parser.parse_args()

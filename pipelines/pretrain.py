@@ -3,7 +3,8 @@
     python -m pipelines.pretrain --data train.parquet --val val.parquet \
         --out operators/backbones/mien_lite --docs docs/models/mien-lite.md
 
-Interrupted, the same command goes on from the last finished epoch in `--work`.
+With `--teacher FOLDER`, a second generation learns from the labels and from what the model in that
+folder says. Interrupted, the same command goes on from the last finished epoch in `--work`.
 """
 
 import argparse
@@ -57,10 +58,11 @@ def main(argv: list[str] | None = None) -> int:
     cleaning = clean_faces(faces, labels, val_faces)
     faces, labels = faces[cleaning.keep], labels[cleaning.keep]
     held = split_for_calibration(faces, CALIBRATION_EVERY)
-    trainer = new_trainer(faces[~held], labels[~held], recipe, work, args.device)
+    taught = teach(args.teacher, faces[~held]) if args.teacher else None
+    trainer = new_trainer(faces[~held], labels[~held], recipe, work, args.device, taught)
     uri = args.mlflow_uri or f"sqlite:///{work.absolute()}/mlflow.db"
     log, tracker = _Log(work), _tracker(uri, recipe, work)
-    fingerprint = _fingerprint(recipe, faces[~held], labels[~held])
+    fingerprint = _fingerprint(recipe, faces[~held], labels[~held], taught)
     checkpoint = Checkpoint(work / "last.pt")
     best, seconds = _resume(trainer, checkpoint, fingerprint)
     counts = {key: value for key, value in asdict(cleaning).items() if key != "keep"}
@@ -89,7 +91,9 @@ def main(argv: list[str] | None = None) -> int:
             best = row["accuracy"] + row["uar"]
             described = {
                 "command": "python -m pipelines.pretrain "
-                f"--data train.parquet --val val.parquet --epochs {args.epochs} --seed {args.seed}",
+                f"--data train.parquet --val val.parquet --epochs {args.epochs} --seed {args.seed}"
+                + (" --teacher TEACHER" if args.teacher else ""),
+                "teacher_sha256": args.teacher and _sha256(Path(args.teacher) / WEIGHTS_FILE),
                 "trained_seconds": round(seconds),
                 "epoch_kept": trainer.epoch,
                 "text_wordings": sum(map(len, TRAINING_WORDINGS.values())),
@@ -140,8 +144,26 @@ def read_grey(path: str) -> tuple[np.ndarray, np.ndarray]:
         raise ConfigurationError(f"{path}: {error}") from None
 
 
+def teach(folder: str, faces: np.ndarray) -> np.ndarray:
+    """What the backbone in `folder` says of `(N, S, S) uint8` faces and of their mirror images.
+
+    Returns `(N, L) float32` probabilities, the mean of the two, at the backbone's own temperature.
+    """
+    backbone = load_backbone(folder)
+    tower, method = ImageTower(backbone), ZeroShot(Score(), backbone)
+    crops = np.repeat(faces[..., None], 3, axis=3)
+    views = (crops, np.ascontiguousarray(crops[:, :, ::-1]))
+    said = [method.score(tower(view).astype(np.float16)) for view in views]
+    return (said[0] + said[1]) / 2
+
+
 def new_trainer(
-    faces: np.ndarray, labels: np.ndarray, recipe: Recipe, work: Path, device: str = "cpu"
+    faces: np.ndarray,
+    labels: np.ndarray,
+    recipe: Recipe,
+    work: Path,
+    device: str = "cpu",
+    taught: np.ndarray | None = None,
 ) -> ContrastiveTrainer:
     """A trainer with fresh weights, built by open_clip from the configuration in `work`."""
     import open_clip
@@ -153,7 +175,9 @@ def new_trainer(
     model = open_clip.create_model(f"local-dir:{folder}")
     tokenizer = open_clip.get_tokenizer(f"local-dir:{folder}")
     wordings = [TRAINING_WORDINGS[label] for label in LABELS]
-    return ContrastiveTrainer(model, tokenizer, wordings, faces, labels, MEAN_STD, recipe, device)
+    return ContrastiveTrainer(
+        model, tokenizer, wordings, faces, labels, MEAN_STD, recipe, device, taught
+    )
 
 
 def measure(
@@ -223,11 +247,14 @@ def _resume(
     return float(state["best"]), float(state["seconds"])
 
 
-def _fingerprint(recipe: Recipe, faces: np.ndarray, labels: np.ndarray) -> str:
+def _fingerprint(
+    recipe: Recipe, faces: np.ndarray, labels: np.ndarray, taught: np.ndarray | None = None
+) -> str:
     text = json.dumps(
         [asdict(recipe), TRAINING_WORDINGS, open_clip_config(TRUNK_NAME, 48, MEAN_STD)]
     )
-    return hashlib.sha256(text.encode() + faces.tobytes() + labels.tobytes()).hexdigest()
+    said = b"" if taught is None else taught.tobytes()
+    return hashlib.sha256(text.encode() + faces.tobytes() + labels.tobytes() + said).hexdigest()
 
 
 def _sha256(path: Path) -> str:
@@ -296,6 +323,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--data", required=True, help="Parquet with columns image and label")
     parser.add_argument("--val", required=True, help="the same columns; for choosing only")
     parser.add_argument("--out", default="operators/backbones/mien_lite")
+    parser.add_argument("--teacher", default=None, help="open_clip folder of an earlier generation")
     parser.add_argument("--work", default=".work/pretrain", help="checkpoints and logs")
     parser.add_argument("--docs", default=None, help="where the card's page goes")
     parser.add_argument("--epochs", type=int, default=Recipe.epochs)

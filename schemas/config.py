@@ -133,11 +133,11 @@ class FitExpClip(Section):
     """Prompts a label that the artifact scores with; by default the shipped ones."""
     epochs: Annotated[int, Field(ge=1)] = 40
     batch_size: Annotated[int, Field(ge=2)] = 512
-    learning_rate: Positive = 0.5
+    learning_rate: Positive = 0.02
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
-    init: Literal["random", "procrustes"] = "random"
-    """`random` is the paper's; `procrustes` starts from the rotation that fits the teacher best."""
+    init: Literal["random", "regression"] = "regression"
+    """`random` is the paper's; `regression` starts from the map that predicts teacher vectors."""
 
 
 class Fit(Section):

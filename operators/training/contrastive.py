@@ -29,19 +29,21 @@ class Recipe:
     The first `small_until` of the epochs see faces of `small_px`: half the time for coarse
     features. From `memory_from` on, what the model said of a face in earlier epochs makes up
     `memory_weight` of its target, so that wrong labels lose weight (temporal ensembling, Laine
-    and Aila 2017). A batch in `mixup_share` is mixed with itself (mixup, Zhang et al. 2018).
-    `anonymized_share` of the faces go through the registered anonymizers.
+    and Aila 2017). Given an earlier model as teacher, what that one says of a face is
+    `teacher_weight` of its target from the start, and no memory is kept (born-again networks,
+    Furlanello et al. 2018). A batch in `mixup_share` is mixed with itself (mixup, Zhang et al.
+    2018). `anonymized_share` of the faces go through the registered anonymizers.
     """
 
-    epochs: int = 64
+    epochs: int = 72
     batch_size: int = 128
     learning_rate: float = 3e-3
     text_learning_rate: float = 5e-4
     weight_decay: float = 0.05
     warmup: float = 0.08
-    augmentation: float = 0.6
+    augmentation: float = 0.75
     small_px: int = 32
-    small_until: float = 0.35
+    small_until: float = 0.4
     label_smoothing: float = 0.1
     text_to_image: float = 0.1
     wordings_per_step: int = 2
@@ -50,7 +52,8 @@ class Recipe:
     memory_weight: float = 0.35
     memory_from: float = 0.45
     memory_decay: float = 0.7
-    mixup_share: float = 0.2
+    teacher_weight: float = 0.5
+    mixup_share: float = 0.4
     mixup_alpha: float = 0.4
     anonymized_share: float = 0.08
     ema_decay: float = 0.998
@@ -122,6 +125,7 @@ class ContrastiveTrainer:
 
     `wordings` holds the texts of each label, in label order. One seed decides all; two trainers
     with the same seed and data are equal, also when one was saved and restored in between.
+    `taught` (N, L) holds what a teacher says of each face, as probabilities.
     """
 
     def __init__(
@@ -134,6 +138,7 @@ class ContrastiveTrainer:
         mean_std: tuple[float, float],
         recipe: Recipe,
         device: str = "cpu",
+        taught: np.ndarray | None = None,
     ) -> None:
         self.recipe, self.device = recipe, torch.device(device)
         self.mean, self.std = mean_std
@@ -149,7 +154,12 @@ class ContrastiveTrainer:
         model.token_embedding = TrainedVocabulary(model.token_embedding, used)  # type: ignore
         self.model = model.to(self.device).to(memory_format=torch.channels_last)  # type: ignore
         self.ema = copy.deepcopy(self.model).eval().requires_grad_(False)
-        self.memory = torch.full((len(labels), len(wordings)), 1 / len(wordings))
+        self.taught = taught is not None
+        self.memory = (
+            torch.full((len(labels), len(wordings)), 1 / len(wordings))
+            if taught is None
+            else torch.from_numpy(taught.astype(np.float32))
+        )
         self.rng = torch.Generator().manual_seed(recipe.seed)
         self.epoch, self.step = 0, 0
         steps = math.ceil(len(epoch_order(self.labels_np, torch.Generator())) / recipe.batch_size)
@@ -171,7 +181,7 @@ class ContrastiveTrainer:
         if self.epoch == 0:
             self._separate_texts()
         order = epoch_order(self.labels_np, self.rng)
-        weight = recipe.memory_weight if self.epoch >= recipe.memory_from * recipe.epochs else 0.0
+        weight = self._memory_weight()
         self.model.train()
         total = 0.0
         for step in range(self.steps_per_epoch):
@@ -181,6 +191,12 @@ class ContrastiveTrainer:
                 progress(step + 1, self.steps_per_epoch, total / (step + 1))
         self.epoch += 1
         return total / self.steps_per_epoch
+
+    def _memory_weight(self) -> float:
+        recipe = self.recipe
+        if self.taught:
+            return recipe.teacher_weight
+        return recipe.memory_weight if self.epoch >= recipe.memory_from * recipe.epochs else 0.0
 
     def _separate_texts(self) -> None:
         """Pull the texts of a label together and labels apart, before the first face.
@@ -225,7 +241,7 @@ class ContrastiveTrainer:
         self.schedule.step()
         with torch.no_grad():
             self.model.logit_scale.clamp_(max=MAX_LOG_SCALE)  # type: ignore[operator]
-            if not mixed:
+            if not (mixed or self.taught):
                 said = logits.softmax(-1).mean(1).cpu()
                 self.memory[rows] = self.memory[rows].lerp(said, 1 - recipe.memory_decay)
             self._average()
@@ -345,8 +361,8 @@ def open_clip_config(trunk: str, size_px: int, mean_std: tuple[float, float]) ->
                 "timm_model_pretrained": False,
                 "timm_pool": "avg",
                 "timm_proj": "linear",
-                "timm_drop": 0.2,
-                "timm_drop_path": 0.05,
+                "timm_drop": 0.25,
+                "timm_drop_path": 0.1,
                 "image_size": size_px,
             },
             "text_cfg": {
