@@ -57,6 +57,15 @@ def make_card(
     }
 
 
+def _teacher(recipe: dict[str, Any]) -> list[str]:
+    return [
+        "TEACHER is a model that the same command makes without `--teacher`. The one used here was "
+        f"made with an earlier, weaker augmentation; its weights begin with "
+        f"`{recipe['teacher_sha256'][:12]}`.",
+        "",
+    ]
+
+
 def card_markdown(card: dict[str, Any]) -> str:
     """The card as a page."""
     metrics, recipe = card["metrics"]["public_test"], card["recipe"]
@@ -112,6 +121,7 @@ def card_markdown(card: dict[str, Any]) -> str:
         "",
         f"`{recipe['command']}`",
         "",
+        *(_teacher(recipe) if recipe.get("teacher_sha256") else ()),
         "| setting | value |",
         "|---|---|",
         *(f"| {key} | {value} |" for key, value in recipe.items() if key != "command"),
