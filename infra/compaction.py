@@ -9,7 +9,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import IO, Any
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute
@@ -53,8 +53,8 @@ class Compaction:
             done = self.merges.get(table)
             if done is None or not set(done.old) <= set(files):
                 done = self.merges[table] = self._merged(current.of(table))
-            kept = [file for file in files if file not in done.old]
-            files = (*kept, *done.new)
+            gone = set(done.old)
+            files = (*(file for file in files if file not in gone), *done.new)
         return replace(current, files=files)
 
     def _merged(self, files: Collection[TableFile]) -> Merge:
@@ -94,7 +94,9 @@ def merge(
     """
     table = files[0].table
     looks = in_parallel(lambda file: _look(root, file), files)
-    videos = sum((videos for videos, _ in looks), Counter[str]())
+    videos: Counter[str] = Counter()
+    for found, _ in looks:
+        videos.update(found)
     footer = dict(set.intersection(*(set(footer.items()) for _, footer in looks)))
     spans = (_rows_between(root, files, *span) for span in _spans(videos, target_rows))
     written: list[TableFile] = []
@@ -122,7 +124,7 @@ def _look(root: Root, file: TableFile) -> tuple[Counter[str], dict[str, str]]:
 
 
 @contextlib.contextmanager
-def _opened(root: Root, file: TableFile) -> Iterator[IO[bytes]]:
+def _opened(root: Root, file: TableFile) -> Iterator[Any]:
     place = root.full(file.path)
     try:
         with plain_errors(place), root.open(file.path) as source:
