@@ -4,25 +4,26 @@ Ids of videos are hashes, so that every publish spreads over their whole range: 
 any of its table's files. Merged files follow each other in the order of the ids instead.
 """
 
-import contextlib
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute
 import pyarrow.parquet as pq
 
 from infra.errors import StoreError
-from infra.outages import plain_errors
+from infra.outages import patiently, plain_errors
 from infra.snapshots import Snapshot, TableFile
 from infra.storage import Root, in_parallel
 from infra.tables import in_order, own_footer, write_part
 from schemas.tables import TABLES
 
 pc: Any = pyarrow.compute  # its functions are made at import: type checkers see none
+
+T = TypeVar("T")
 
 #: Told after every file that was written: its rows.
 Say = Callable[[int], object]
@@ -114,7 +115,8 @@ def _look(root: Root, file: TableFile) -> tuple[Counter[str], dict[str, str]]:
 
     A merge of damaged bytes would give them a new, right hash.
     """
-    with _opened(root, file) as source:
+
+    def look(source: Any) -> tuple[Counter[str], dict[str, str]]:
         if hashlib.file_digest(source, "sha256").hexdigest() != file.sha256:
             raise StoreError(f"{root.full(file.path)}: is damaged: restore it from a backup")
         parquet = pq.ParquetFile(source)
@@ -122,13 +124,19 @@ def _look(root: Root, file: TableFile) -> tuple[Counter[str], dict[str, str]]:
         names, counts = (found.field(name).to_pylist() for name in ("values", "counts"))
         return Counter(dict(zip(names, counts, strict=True))), own_footer(parquet)
 
+    return _of_open(root, file, look)
 
-@contextlib.contextmanager
-def _opened(root: Root, file: TableFile) -> Iterator[Any]:
+
+def _of_open(root: Root, file: TableFile, act: Callable[[Any], T]) -> T:
+    """What `act` makes of an open file. An outage is waited out as long as `root` waits."""
     place = root.full(file.path)
-    try:
+
+    def once() -> T:
         with plain_errors(place), root.open(file.path) as source:
-            yield source
+            return act(source)
+
+    try:
+        return patiently(root.patience_seconds, once)
     except FileNotFoundError as error:
         raise StoreError(f"{place}: is missing: restore it from a backup") from error
 
@@ -152,8 +160,7 @@ def _rows_between(root: Root, files: Iterable[TableFile], first: str, last: str)
     inside = (pc.field("video_id") >= first) & (pc.field("video_id") <= last)
 
     def read(file: TableFile) -> pa.Table:
-        with _opened(root, file) as source:
-            return pq.read_table(source, filters=inside)
+        return _of_open(root, file, lambda source: pq.read_table(source, filters=inside))
 
     met = [file for file in files if file.min_video_id <= last and first <= file.max_video_id]
     return in_order(pa.concat_tables(in_parallel(read, met)), met[0].table)

@@ -1,5 +1,6 @@
 """Merged files hold the same rows, in order, and whatever others did meanwhile."""
 
+import errno
 import hashlib
 from dataclasses import replace
 from pathlib import Path
@@ -171,6 +172,24 @@ def test_damaged_files_are_named_and_not_merged(tmp_path: Path, kind: str, harm:
     with pytest.raises(StoreError, match=victim):
         snapshots.commit(root, Compaction(root, 1000))
     assert snapshots.latest(root) == before
+
+
+def test_an_outage_is_waited_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = Root(places(tmp_path)["bucket"], patience_seconds=30)
+    before = [add(root, write_night(root, night, "faces")) for night in range(3)][-1]
+    read_table, left = pq.read_table, [2]
+
+    def flaky(*arguments: Any, **options: Any) -> pa.Table:
+        left[0] -= 1
+        if left[0] >= 0:
+            raise OSError(errno.EIO, "gone for a moment")
+        return read_table(*arguments, **options)
+
+    monkeypatch.setattr(pq, "read_table", flaky)
+    made = snapshots.commit(root, Compaction(root, 1000))
+    assert left[0] < -1
+    assert len(made.files) == 1
+    assert rows_of(root, made) == rows_of(root, before)
 
 
 # --- beside other writers -----------------------------------------------------------------------
