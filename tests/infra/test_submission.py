@@ -70,7 +70,7 @@ def test_a_variable_that_cannot_go_along_is_refused_unseen(
 
 def test_the_configuration_arrives_as_it_was_sent() -> None:
     """Ray replaces `$NAME` in a variable by what the node has under that name."""
-    source = "/archive/$HOME/${PATH}/it's \"here\" \\u0024"
+    source = '/archive/$HOME/${PATH}/it\'s "here" \\u0024'
     sent = job(config_json=f'{{"source": {json.dumps(source)}}}')
     arrived = os.path.expandvars(sent.runtime_env["env_vars"]["MIEN_JOB"])
     assert yaml.safe_load(arrived) == {"source": source}
