@@ -10,6 +10,7 @@ from ray.exceptions import AuthenticationError
 from ray.job_submission import JobSubmissionClient
 
 from infra.errors import ConfigurationError, Resumable
+from infra.tracking import without_password
 
 #: Ray lets an address that is given be overruled by these, and an option should win.
 _ADDRESS_VARIABLES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
@@ -50,15 +51,16 @@ def connect(address: str) -> Client:
     for name in _ADDRESS_VARIABLES:
         os.environ.pop(name, None)
     token, where = _token()
+    shown = without_password(address)
     try:
         client = Client(address, headers={"Authorization": f"Bearer {token}"} if token else None)
     except AuthenticationError:
-        raise ConfigurationError(_refused(address, where)) from None
+        raise ConfigurationError(_refused(shown, where)) from None
     except (RuntimeError, LookupError, requests.exceptions.JSONDecodeError):
-        raise ConfigurationError(f"what answers at {address} is no Ray dashboard") from None
+        raise ConfigurationError(f"what answers at {shown} is no Ray dashboard") from None
     except OSError:
         raise Resumable(
-            f"no answer from {address}: is the head up, is this its dashboard's address, and may "
+            f"no answer from {shown}: is the head up, is this its dashboard's address, and may "
             "this machine reach it?"
         ) from None
     client.limits = _ANSWER_SECONDS

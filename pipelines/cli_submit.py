@@ -10,6 +10,7 @@ import typer
 
 from infra.errors import ConfigurationError
 from infra.storage import is_local, local_path
+from infra.tracking import without_password
 from pipelines.arguments import (
     Arguments,
     AsJson,
@@ -103,9 +104,10 @@ def submit(
     )
     client = connect(url)
     job = hand_over(client, submission)
-    messages.print(f"job {job} at {url}", highlight=False, soft_wrap=True)
+    shown = without_password(url)
+    messages.print(f"job {job} at {shown}", highlight=False, soft_wrap=True)
     if no_wait:
-        _print_how_to_follow(job, url, as_json)
+        _print_how_to_follow(job, shown, as_json)
         return
     log = Log(job)
     details = follow(client, job, log.write if as_json else _to_stderr, messages.print)
