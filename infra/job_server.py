@@ -1,5 +1,6 @@
 """The job server of a Ray cluster: who asks it with which token, and for how long."""
 
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from infra.tracking import without_password
 _ADDRESS_VARIABLES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
 _FIRST_ANSWER_SECONDS = (4.0, 4.0)  # to connect, to answer: together below 10 s
 _ANSWER_SECONDS = (4.0, 60.0)
+for _name in ("job.sdk", "dashboard_sdk"):  # uploads and closed sockets are no news to a user
+    logging.getLogger(f"ray.dashboard.modules.{_name}").setLevel(logging.WARNING)
 
 
 class Client(JobSubmissionClient):

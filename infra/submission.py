@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import math
 import os
+import re
 import secrets
 import shlex
 import signal
@@ -31,6 +32,8 @@ CONFIG_VARIABLE = "MIEN_JOB"
 PASSED = ("AWS_", "MIEN_KEY", "MLFLOW_TRACKING_URI")
 #: Of these, what names something that lies on the caller's machine alone.
 _LOCAL = ("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_CA_BUNDLE", "AWS_CONTAINER_")
+#: The last line of a job, before its code.
+_SAID = "mien exit code "
 #: Ray kills a job that was told to stop after 3 s, unless this says otherwise.
 _STOP_WAIT_VARIABLE = "RAY_JOB_STOP_WAIT_TIME_S"
 
@@ -57,9 +60,17 @@ class Submission:
 
     @property
     def entrypoint(self) -> str:
-        """The shell command that Ray runs on the head node."""
+        """The shell command that Ray runs on the head node.
+
+        Ray keeps no exit code of a job that it was told to stop, and it tells the shell too: so the
+        shell outlives the signal and says the code.
+        """
         mien = "python -m pipelines.cli" if self.working_dir else "mien"
-        return f'printf %s "${CONFIG_VARIABLE}" | {mien} score -c - {shlex.join(self.arguments)}'
+        score = shlex.join([*mien.split(), "score", "-c", "-", *self.arguments])
+        return (
+            f'trap : TERM; printf %s "${CONFIG_VARIABLE}" | {score}; '
+            f'code=$?; echo "{_SAID}$code"; exit $code'
+        )
 
     @property
     def runtime_env(self) -> dict[str, Any]:
@@ -220,14 +231,16 @@ class _Following:
             await asyncio.sleep(_POLL_SECONDS)
 
 
-def exit_code(details: JobDetails, environment: dict[str, str]) -> int:
+def exit_code(client: Client, details: JobDetails, environment: dict[str, str]) -> int:
     """The code that `mien score` ended with on the cluster.
 
     Raises the error that fits where it has none: it was stopped, killed, or never began.
     """
-    if details.status == JobStatus.STOPPED:
-        raise Resumable("the job was stopped: the same command goes on from here")
     code = details.driver_exit_code
+    if details.status == JobStatus.STOPPED:
+        code = _said_code(client, details)
+        if code is None:
+            raise Resumable("the job was stopped: the same command goes on from here")
     if code is None:
         reason = _unseen(details.message or "", environment)
         if details.error_type == JobErrorType.RUNTIME_ENV_SETUP_FAILURE:
@@ -241,3 +254,11 @@ def exit_code(details: JobDetails, environment: dict[str, str]) -> int:
     if not 0 <= code < 128:
         raise Resumable(f"the job was killed ({code}): the same command goes on from here")
     return code
+
+
+def _said_code(client: Client, details: JobDetails) -> int | None:
+    with contextlib.suppress(*_GONE):
+        log = client.get_job_logs(details.submission_id or "")
+        if said := re.search(rf"^{_SAID}(\d+)\s*\Z", log, re.MULTILINE):
+            return int(said[1])
+    return None

@@ -111,7 +111,7 @@ def submit(
         return
     log = Log(job)
     details = follow(client, job, log.write if as_json else _to_stderr, messages.print)
-    raise typer.Exit(exit_code(details, submission.environment))
+    raise typer.Exit(exit_code(client, details, submission.environment))
 
 
 def _dashboard(address: str | None, cfg: Config) -> str:

@@ -3,11 +3,13 @@
 import json
 import os
 import signal
+import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import psutil
 import pytest
 import yaml
 from ray.job_submission import JobDetails, JobErrorType, JobStatus
@@ -82,7 +84,7 @@ def test_ray_waits_with_the_kill_until_the_grace_time_is_over() -> None:
 
 def test_the_code_is_the_clusters_or_what_is_uploaded(tmp_path: Path) -> None:
     ours = job(arguments=("--limit", "3"))
-    assert ours.entrypoint.endswith("| mien score -c - --limit 3")
+    assert "| mien score -c - --limit 3;" in ours.entrypoint
     assert "working_dir" not in ours.runtime_env
     uploaded = job(working_dir=tmp_path)
     assert "python -m pipelines.cli score" in uploaded.entrypoint
@@ -115,6 +117,12 @@ class Head:
     def stop_job(self, job_id: str) -> bool:
         self.stopped += 1
         return True
+
+    def get_job_logs(self, job_id: str) -> str:
+        return "".join(self.log)
+
+
+SILENT = cast(Client, Head([], polls=0))
 
 
 @pytest.fixture(autouse=True)
@@ -170,7 +178,7 @@ def ended(status: JobStatus, **fields: Any) -> JobDetails:
 @pytest.mark.parametrize("code", range(8))
 def test_the_jobs_exit_code_is_ours(code: int) -> None:
     status = JobStatus.FAILED if code else JobStatus.SUCCEEDED
-    assert exit_code(ended(status, driver_exit_code=code), {}) == code
+    assert exit_code(SILENT, ended(status, driver_exit_code=code), {}) == code
 
 
 @pytest.mark.parametrize(
@@ -200,4 +208,29 @@ def test_a_job_without_a_code_says_why(
     details: JobDetails, error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
-        exit_code(details, {"MIEN_KEY": "hush-hush"})
+        exit_code(SILENT, details, {"MIEN_KEY": "hush-hush"})
+
+
+def test_the_shell_outlives_a_stop_and_says_how_mien_ended(tmp_path: Path) -> None:
+    """Ray signals the whole tree of the job; mien finishes what is in flight."""
+    mien = tmp_path / "mien"
+    mien.write_text("#!/bin/sh\ntrap 'kill $!; exit 6' TERM\ncat\nsleep 60 & wait\n")
+    mien.chmod(0o755)
+    sent = job(config_json='{"source": "here"}')
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", **sent.runtime_env["env_vars"]}
+    shell = subprocess.Popen(
+        sent.entrypoint, shell=True, env=environment, stdout=subprocess.PIPE, text=True
+    )
+    assert shell.stdout
+    assert shell.stdout.read(18) == '{"source": "here"}'
+    for process in [*psutil.Process(shell.pid).children(), psutil.Process(shell.pid)]:
+        process.terminate()
+    log, _ = shell.communicate(timeout=20)
+    assert shell.returncode == 6
+    stopped = ended(JobStatus.STOPPED)
+    assert exit_code(cast(Client, Head([log], polls=0)), stopped, {}) == 6
+
+
+def test_a_job_that_had_ended_when_it_was_stopped_keeps_its_code() -> None:
+    head = Head(["one\n", "mien exit code 0\n"], polls=0)
+    assert exit_code(cast(Client, head), ended(JobStatus.STOPPED), {}) == 0

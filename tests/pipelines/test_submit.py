@@ -141,7 +141,7 @@ def submitted(head: Head, folder: Path, token: str, *arguments: str) -> subproce
     """`mien submit` from `folder`, as a user of a cluster starts it."""
     dropped = ("AWS_", "RAY_")
     environment = {k: v for k, v in os.environ.items() if not k.startswith(dropped)}
-    environment |= {"PYTHONPATH": str(ROOT), "MIEN_KEY": KEY, "RAY_AUTH_TOKEN": token}
+    environment |= {"PYTHONPATH": str(ROOT), "RAY_AUTH_TOKEN": token}
     return subprocess.Popen(
         [sys.executable, "-m", "pipelines.cli", "submit", "--address", head.address, *arguments],
         cwd=folder,
@@ -154,11 +154,14 @@ def submitted(head: Head, folder: Path, token: str, *arguments: str) -> subproce
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_a_run_on_a_cluster_with_a_token(head: Head, tiny_backbone: Path, tmp_path: Path) -> None:
+def test_a_run_on_a_cluster_with_a_token(
+    monkeypatch: pytest.MonkeyPatch, head: Head, tiny_backbone: Path, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MIEN_KEY", KEY)
     archive = tmp_path / "archive"
     archive.mkdir()
     write_video(archive / "film.mp4", frames(16, 1), fps=8)
-    cfg = job("unused", "unused", str(tiny_backbone), score={"methods": ["zero_shot"]})
+    cfg = job("unused", "unused", str(tiny_backbone))
     (tmp_path / "job.yaml").write_text(cfg.model_dump_json())
     given = ("-c", "job.yaml", "--json", "--out", "store")
 
