@@ -17,8 +17,13 @@ from infra.tracking import without_password
 _ADDRESS_VARIABLES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
 _FIRST_ANSWER_SECONDS = (4.0, 4.0)  # to connect, to answer: together below 10 s
 _ANSWER_SECONDS = (4.0, 60.0)
-for _name in ("job.sdk", "dashboard_sdk"):  # uploads and closed sockets are no news to a user
-    logging.getLogger(f"ray.dashboard.modules.{_name}").setLevel(logging.WARNING)
+# Packages uploaded, sockets closed, files called very large: no news to who submits.
+for _name in (
+    "ray.dashboard.modules.job.sdk",
+    "ray.dashboard.modules.dashboard_sdk",
+    "ray._private.runtime_env.packaging",
+):
+    logging.getLogger(_name).setLevel(logging.ERROR)
 
 
 class Client(JobSubmissionClient):
