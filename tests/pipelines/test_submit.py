@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -131,12 +130,6 @@ def test_a_record_in_the_log_goes_to_stdout(capsys: pytest.CaptureFixture[str]) 
     }
 
 
-@pytest.fixture(scope="module")
-def head() -> Any:
-    with ray_head(cpus=4) as head:
-        yield head
-
-
 def submitted(head: Head, folder: Path, token: str, *arguments: str) -> subprocess.Popen[str]:
     """`mien submit` from `folder`, as a user of a cluster starts it."""
     dropped = ("AWS_", "RAY_")
@@ -155,7 +148,7 @@ def submitted(head: Head, folder: Path, token: str, *arguments: str) -> subproce
 @pytest.mark.ray
 @pytest.mark.slow
 def test_a_run_on_a_cluster_with_a_token(
-    monkeypatch: pytest.MonkeyPatch, head: Head, tiny_backbone: Path, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, tiny_backbone: Path, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("MIEN_KEY", KEY)
     archive = tmp_path / "archive"
@@ -165,14 +158,22 @@ def test_a_run_on_a_cluster_with_a_token(
     (tmp_path / "job.yaml").write_text(cfg.model_dump_json())
     given = ("-c", "job.yaml", "--json", "--out", "store")
 
-    good = submitted(head, tmp_path, head.token, "archive", *given)
-    wrong = submitted(head, tmp_path, "0" * 32, "archive", *given)
-    out, err = wrong.communicate()
+    with ray_head(cpus=4) as head:
+        good = submitted(head, tmp_path, head.token, "archive", *given)
+        wrong = submitted(head, tmp_path, "0" * 32, "archive", *given)
+        missing = submitted(head, tmp_path, head.token, "nothing", *given)
+        said = {process: process.communicate() for process in (wrong, missing, good)}
+
+    out, err = said[wrong]
     assert (wrong.returncode, out) == (2, "")
     assert err.strip().endswith("it needs the token of that cluster")
     assert len(err.splitlines()) == 1
 
-    out, err = good.communicate()
+    out, err = said[missing]
+    assert (missing.returncode, out) == (2, ""), err  # as `mien score` ended on the cluster
+    assert f"mien: {tmp_path}/nothing" in err
+
+    out, err = said[good]
     assert good.returncode == 0, err
     record = json.loads(out)
     assert (record["state"], record["exit_code"]) == ("published", 0)
@@ -182,14 +183,3 @@ def test_a_run_on_a_cluster_with_a_token(
     assert published["videos"].num_rows == 1
     assert published["faces"].num_rows > 0
     assert not (tmp_path / "store" / "key").exists()  # the key came with the job
-
-
-@pytest.mark.ray
-@pytest.mark.slow
-def test_the_jobs_own_exit_code_comes_back(head: Head, tiny_backbone: Path, tmp_path: Path) -> None:
-    cfg = job("unused", "unused", str(tiny_backbone))
-    (tmp_path / "job.yaml").write_text(cfg.model_dump_json())
-    missing = submitted(head, tmp_path, head.token, "nothing", "-c", "job.yaml", "--out", "store")
-    _, err = missing.communicate()
-    assert missing.returncode == 2
-    assert f"mien: {tmp_path}/nothing" in err
