@@ -87,6 +87,8 @@ def _own_signals() -> Iterator[None]:
 
 def _start(cfg: Config, spill: str | None) -> None:
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+    # Inside a job that sets a switch too: Ray would refuse, and print the job's whole environment
+    os.environ.setdefault("RAY_OVERRIDE_JOB_RUNTIME_ENV", "1")
     common = {
         "logging_level": logging.ERROR,
         "log_to_driver": False,

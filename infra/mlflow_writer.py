@@ -7,6 +7,7 @@ line a payload. Where to write stands in `MLFLOW_TRACKING_URI`.
 import base64
 import json
 import os
+import signal
 import socket
 import sys
 import tempfile
@@ -22,6 +23,7 @@ _ITEMS = 100  # what MLflow takes in one call
 
 def main() -> None:
     """Get ready, then do what stdin asks for."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # Ray stops a job with every child it has
     answers = _only_answers_on_stdout()
     os.nice(10)  # the run goes first
     try:

@@ -20,13 +20,20 @@ Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="[key.sub=value ...]", show_default=False)
 ]
 ConfigPath = Annotated[
-    Path | None, typer.Option("--config", "-c", metavar="JOB.YAML", help="The job's YAML.")
+    Path | None,
+    typer.Option("--config", "-c", metavar="JOB.YAML", help="The job's YAML; - is stdin."),
 ]
 Wait = Annotated[
     float,
     typer.Option(
         "--wait", min=0, metavar="SECONDS", help="Wait for another run that holds the store."
     ),
+]
+Limit = Annotated[
+    int | None, typer.Option("--limit", min=1, help="Take the first N videos of the source only.")
+]
+RetryQuarantined = Annotated[
+    bool, typer.Option("--retry-quarantined", help="Score again what was quarantined.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for a machine.")]
 

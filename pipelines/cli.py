@@ -12,12 +12,14 @@ from rich.table import Table
 
 from infra.errors import ConfigurationError, UserError
 from infra.offline import disable_telemetry
-from pipelines import cli_fit
+from pipelines import cli_fit, cli_submit
 from pipelines.arguments import (
     Arguments,
     AsJson,
     ConfigPath,
+    Limit,
     Overrides,
+    RetryQuarantined,
     Wait,
     job_config,
     messages,
@@ -74,12 +76,8 @@ def score(
     arguments: Arguments = None,
     out: Annotated[str | None, typer.Option("--out", help="The store.")] = None,
     config: ConfigPath = None,
-    limit: Annotated[
-        int | None, typer.Option(min=1, help="Take the first N videos of the source only.")
-    ] = None,
-    retry_quarantined: Annotated[
-        bool, typer.Option("--retry-quarantined", help="Score again what was quarantined.")
-    ] = False,
+    limit: Limit = None,
+    retry_quarantined: RetryQuarantined = False,
     wait: Wait = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -274,6 +272,7 @@ def show(rows: list[dict[str, Any]], columns: tuple[str, ...], as_json: bool) ->
     Console(width=None if sys.stdout.isatty() else WIDTH).print(table)
 
 
+cli_submit.add_commands(app)
 cli_fit.add_commands(app)
 
 if __name__ == "__main__":

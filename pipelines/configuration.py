@@ -1,6 +1,7 @@
 """From YAML and `key.sub=value` to one validated configuration."""
 
 import difflib
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,11 @@ from pydantic import BaseModel, ValidationError
 from infra.errors import ConfigurationError, Refused
 from schemas.config import Config, Governance
 
+STDIN = Path("-")
+
 
 def load_config(path: Path | None = None, overrides: Sequence[str] = ()) -> Config:
-    """Read `path`, apply `overrides`, validate once.
+    """Read `path` (`-` is stdin), apply `overrides`, validate once.
 
     Raises `ConfigurationError` (exit 2) that names the key, and `Refused` (exit 5) for anything
     in the governance section.
@@ -41,6 +44,14 @@ def require_governance(cfg: Config) -> Governance:
     return cfg.governance
 
 
+def source_and_store(cfg: Config) -> tuple[str, str]:
+    """Where a run reads and where it writes. Raises `ConfigurationError` where one is missing."""
+    if not cfg.source or not cfg.store:
+        missing = "source" if not cfg.source else "store"
+        raise ConfigurationError(f"no {missing}: name it on the command line or as `{missing}:`")
+    return cfg.source, cfg.store
+
+
 def to_yaml(cfg: Config) -> str:
     """The resolved configuration as YAML: what `mien config` prints and the run records."""
     return yaml.safe_dump(cfg.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
@@ -48,7 +59,9 @@ def to_yaml(cfg: Config) -> str:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yaml.safe_load(
+            sys.stdin.read() if path == STDIN else path.read_text(encoding="utf-8")
+        )
     except FileNotFoundError:
         raise ConfigurationError(f"{path}: no such configuration file") from None
     except (OSError, UnicodeDecodeError) as error:

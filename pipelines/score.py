@@ -13,13 +13,13 @@ from rich.console import Console
 
 from infra import runs, staging
 from infra.cluster import cluster
-from infra.errors import AuditFailed, ConfigurationError, Resumable, StoreBusy, StoreError
+from infra.errors import AuditFailed, Resumable, StoreBusy, StoreError
 from infra.listing import list_sources
 from infra.runs import Audited, RunRecord, State
 from infra.stopping import Stop, stoppable
 from infra.store import Store
 from infra.tracking import Tracker
-from pipelines.configuration import config_from, require_governance
+from pipelines.configuration import config_from, require_governance, source_and_store
 from pipelines.plan import PASSES, Plan, Video, make_plan, plan_videos, planned_table
 from pipelines.progress import VideoProgress
 from pipelines.publish import Batch, lost_rows, publish
@@ -56,13 +56,11 @@ def score(
     """
     require_governance(cfg)
     settings = resolve_settings(cfg)
-    if not cfg.source or not cfg.store:
-        missing = "source" if not cfg.source else "store"
-        raise ConfigurationError(f"no {missing}: name it on the command line or as `{missing}:`")
+    source, store_url = source_and_store(cfg)
     sources, skipped = list_sources(
-        cfg.source, cfg.plan.include, cfg.plan.exclude, cfg.plan.min_age_seconds
+        source, cfg.plan.include, cfg.plan.exclude, cfg.plan.min_age_seconds
     )
-    store = Store.open(cfg.store, create=True)
+    store = Store.open(store_url, create=True)
     for note in settings.notes:
         console.print(f"note: {note}")
     tracker = Tracker(cfg.tracking, store.root)

@@ -11,7 +11,7 @@ from operators.anonymize import resolved
 from operators.backbone import BackboneInfo, backbone_info
 from operators.core.detect import weights_sha256
 from operators.methods.artifact import Artifact
-from operators.methods.registry import MethodSpec, Reads, method
+from operators.methods.registry import MethodEntry, MethodSpec, Reads, method
 from operators.score import Chosen
 from pipelines.artifacts import open_artifact
 from schemas.config import Config
@@ -67,23 +67,13 @@ def resolve_settings(cfg: Config) -> Settings:
 
     Raises `ConfigurationError` that lists the known names where one is unknown.
     """
+    specs, entries = known_methods(cfg)
     try:
         entry, strength = resolved(cfg.privacy)
         backbone = backbone_info(cfg.embed.backbone)
-        specs = [MethodSpec.parse(text) for text in cfg.score.methods]
-        entries = [method(spec) for spec in specs]
         artifacts = [_artifact(spec, cfg, backbone) for spec in specs]
     except ValueError as error:
         raise ConfigurationError(str(error)) from None
-    if len({spec.name for spec in specs}) < len(specs):
-        raise ConfigurationError("score.methods names a method twice")
-    if not specs:
-        raise ConfigurationError("score.methods is empty: name at least one method")
-    for item in entries:
-        if item.reads not in (Reads.EMBEDDINGS, Reads.CROPS):
-            raise ConfigurationError(
-                f"score.methods: {item.name} reads {item.reads}, which this version does not stage"
-            )
     crop_px = backbone.image_size_px if cfg.extract.crop_px == "auto" else cfg.extract.crop_px
     extract_hash = digest(
         OPERATOR_VERSION,
@@ -109,6 +99,29 @@ def resolve_settings(cfg: Config) -> Settings:
         for spec, item, artifact in zip(specs, entries, artifacts, strict=True)
     )
     return Settings(cfg, crop_px, extract_hash, backbone, chosen)
+
+
+def known_methods(cfg: Config) -> tuple[list[MethodSpec], list[MethodEntry]]:
+    """The methods of a run, with their entries: what can be checked before any file is opened.
+
+    Raises `ConfigurationError` for one of them, or for the anonymizer.
+    """
+    specs = [MethodSpec.parse(text) for text in cfg.score.methods]
+    try:
+        resolved(cfg.privacy)
+        entries = [method(spec) for spec in specs]
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from None
+    if len({spec.name for spec in specs}) < len(specs):
+        raise ConfigurationError("score.methods names a method twice")
+    if not specs:
+        raise ConfigurationError("score.methods is empty: name at least one method")
+    for item in entries:
+        if item.reads not in (Reads.EMBEDDINGS, Reads.CROPS):
+            raise ConfigurationError(
+                f"score.methods: {item.name} reads {item.reads}, which this version does not stage"
+            )
+    return specs, entries
 
 
 def _artifact(spec: MethodSpec, cfg: Config, backbone: BackboneInfo) -> Artifact | None:

@@ -139,3 +139,18 @@ def test_switched_off_nothing_is_started_or_kept(tmp_path: Path) -> None:
     tracker.warm()
     assert tracker.log_run(record(), {}) is None
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_writer_outlives_the_stop_of_its_run(tmp_path: Path) -> None:
+    """Ray stops a job by a signal to every process of it, and the run's record is still to come."""
+    tracker = Tracker(Tracking(), Root(str(tmp_path)))
+    tracker.warm()
+    writer = tracker._writer
+    assert writer
+    deadline = time.monotonic() + 60
+    while "mlflow.db" not in {path.name for path in tmp_path.iterdir()}:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    writer.terminate()
+    assert tracker.log_run(record(), {}) is None

@@ -1,5 +1,6 @@
 """Configuration: one plain line for every mistake, and the exit code that the docs name."""
 
+import io
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,11 @@ def test_what_config_prints_is_a_configuration_that_changes_nothing() -> None:
         ROOT / "job.yaml", ["extract.frames_per_second=all", "privacy.anonymizer=blur"]
     )
     assert Config.model_validate(yaml.safe_load(to_yaml(cfg))) == cfg
+
+
+def test_a_dash_is_stdin(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("plan: {segment_seconds: 7}"))
+    assert load_config(Path("-"), ["source=here"]).plan.segment_seconds == 7
 
 
 @pytest.mark.parametrize(
