@@ -9,6 +9,7 @@ processes; the S3 server shares the machine's cores, so wall time counts it in.
 import argparse
 import json
 import os
+import secrets
 import shutil
 import statistics
 import subprocess
@@ -92,7 +93,7 @@ def main() -> None:
         make_archive(folder / "made")
         copies_of(folder / "made", folder / "archive", options.copies)
         with s3_server(folder / "s3") as s3:
-            os.environ |= s3.environment
+            os.environ |= {**s3.environment, "MIEN_KEY": secrets.token_hex(32)}
             source = s3.url("archive")
             s3.client().put(str(folder / "archive"), source, recursive=True)
             for turn in range(options.turns):
