@@ -1,5 +1,6 @@
 """A run as a Ray job: what is sent, what is followed, how it ends. The cluster is a stand-in."""
 
+import contextlib
 import json
 import os
 import signal
@@ -214,7 +215,7 @@ def test_a_job_without_a_code_says_why(
 def test_the_shell_outlives_a_stop_and_says_how_mien_ended(tmp_path: Path) -> None:
     """Ray signals the whole tree of the job; mien finishes what is in flight."""
     mien = tmp_path / "mien"
-    mien.write_text("#!/bin/sh\ntrap 'kill $!; exit 6' TERM\ncat\nsleep 60 & wait\n")
+    mien.write_text("#!/bin/sh\ntrap 'exit 6' TERM\ncat\nwhile :; do sleep 0.1; done\n")
     mien.chmod(0o755)
     sent = job(config_json='{"source": "here"}')
     environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", **sent.runtime_env["env_vars"]}
@@ -224,7 +225,8 @@ def test_the_shell_outlives_a_stop_and_says_how_mien_ended(tmp_path: Path) -> No
     assert shell.stdout
     assert shell.stdout.read(18) == '{"source": "here"}'
     for process in [*psutil.Process(shell.pid).children(), psutil.Process(shell.pid)]:
-        process.terminate()
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.terminate()
     log, _ = shell.communicate(timeout=20)
     assert shell.returncode == 6
     stopped = ended(JobStatus.STOPPED)
