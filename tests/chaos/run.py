@@ -8,6 +8,7 @@ from pathlib import Path
 from unittest import mock
 
 import numpy as np
+import s3fs
 
 from schemas.config import Config
 from tests.chaos.monkey import Monkey, Tally
@@ -43,6 +44,7 @@ def chaos(
     (folder / "s3").mkdir()
     with s3_server(folder / "s3") as s3:
         inherited = {**s3.environment, "MIEN_KEY": KEY, BEGUN: str(folder / "begun")}
+        s3fs.S3FileSystem.clear_instance_cache()  # clients of another server
         with mock.patch.dict(os.environ, inherited), three_nodes(folder, rng) as nodes:
             source = upload(s3, folder / "archive", videos)
             monkey = Monkey(nodes, s3, folder, kinds, rng, say)
