@@ -1,11 +1,12 @@
 """Memory and CPU time of a process and everything that it started."""
 
 import threading
+from abc import ABC, abstractmethod
 
 import psutil
 
 
-class _Watched:
+class _Watched(ABC):
     """Looks at a process tree every so often, from a thread, for the length of a `with` block.
 
     What Ray starts is below the driver, so the raylet, actors and their children are all in.
@@ -33,8 +34,9 @@ class _Watched:
                 return  # it ended
             self.look(tree)
 
+    @abstractmethod
     def look(self, tree: list[psutil.Process]) -> None:
-        raise NotImplementedError
+        """Take in what the tree is now."""
 
 
 class PeakPss(_Watched):

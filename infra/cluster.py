@@ -17,7 +17,6 @@ import psutil
 import ray
 from ray.data import DataContext
 
-from infra import window
 from infra.errors import ConfigurationError, Resumable
 from infra.offline import SWITCHES
 from schemas.config import Config
@@ -145,7 +144,6 @@ def _configure_data(cfg: Config) -> None:
     context.max_errored_blocks = -1  # a block is a segment; the driver reconciles what is missing
     context.execution_no_progress_timeout_s = cfg.run.no_progress_seconds
     context.enable_progress_bars = False
-    window.enable(context)
     context.print_on_execution_start = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)
 

@@ -55,7 +55,7 @@ def plain_errors(place: str) -> Iterator[None]:
             raise StoreError(f"{place}: no hard links there: name another store") from error
         what = f"{type(error).__name__}, errno {error.errno}"
         raise Unreachable(f"{place}: storage failed ({what}): run again") from error
-    except Exception as error:
+    except Exception as error:  # of the clients, whose classes take a second to import
         if not type(error).__module__.startswith(_CLIENTS):
             raise
         what = type(error).__name__

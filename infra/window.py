@@ -8,7 +8,7 @@ internals.
 
 from typing import Any
 
-from ray.data import DataContext
+from ray.data import Dataset
 from ray.data._internal.execution.backpressure_policy import (
     ENABLED_BACKPRESSURE_POLICIES,
     ENABLED_BACKPRESSURE_POLICIES_CONFIG_KEY,
@@ -37,7 +37,7 @@ class Window(BackpressurePolicy):
     def _has_room(self) -> bool:
         queued = sum(_rows(stage, waiting=True) for stage in self._stages[1:])
         inside = sum(_rows(stage, waiting=False) for stage in self._stages)
-        return queued + inside < self._data_context.get_config(ROWS, float("inf"))
+        return queued + inside < self._data_context.get_config(ROWS)
 
 
 def _rows(stage: MapOperator, waiting: bool) -> float:
@@ -52,12 +52,8 @@ def _rows(stage: MapOperator, waiting: bool) -> float:
     return blocks * (counts.num_row_inputs_received / received if received else 1)
 
 
-def enable(context: DataContext) -> None:
-    """Put the policy beside Ray's own."""
+def bound(flow: Dataset, rows: int) -> None:
+    """Let no more than so many rows be under way in what is built on `flow`."""
     policies = [*ENABLED_BACKPRESSURE_POLICIES, Window]
-    context.set_config(ENABLED_BACKPRESSURE_POLICIES_CONFIG_KEY, policies)
-
-
-def limit(rows: int) -> None:
-    """What datasets that are made from now on may have under way."""
-    DataContext.get_current().set_config(ROWS, rows)
+    flow.context.set_config(ENABLED_BACKPRESSURE_POLICIES_CONFIG_KEY, policies)
+    flow.context.set_config(ROWS, rows)

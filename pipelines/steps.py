@@ -155,7 +155,6 @@ def score_segments(
     Once `stopping()`, segments that were not begun come out deferred.
     """
     pools = size_pools(settings.cfg, len(segments))
-    window.limit(SEGMENTS_UNDER_WAY * pools.extract)
     steps = isolated_steps(settings)
     found = isolate(one_block_each(segments), steps, PLANNED, settings.cfg, pools, stopping)
     for step in open_steps(settings):
@@ -183,6 +182,7 @@ def isolate(
     stopping: Callable[[], bool] = never,
 ) -> Dataset:
     limits = Limits(cfg.run.segment_timeout_seconds, cfg.run.child_memory_gib)
+    window.bound(rows, SEGMENTS_UNDER_WAY * pools.extract)
     return rows.map_batches(
         Isolated,
         fn_constructor_args=(steps, schema, open_source, empty_values, limits, stopping),

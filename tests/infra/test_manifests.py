@@ -32,7 +32,7 @@ def dicts(value: Any) -> Iterator[dict[str, Any]]:
 
 
 def size_bytes(quantity: str) -> int:
-    number, unit = re.fullmatch(r"(\d+)(\w*)", quantity).groups()  # type: ignore[union-attr]
+    number, unit = re.fullmatch(r"(\d+)(\w*)", quantity).groups()
     return int(number) * _UNITS[unit]
 
 
@@ -218,7 +218,7 @@ def test_every_secret_that_is_read_is_in_the_example() -> None:
 def test_the_nightly_command_is_one_that_mien_understands() -> None:
     pod = loaded("cronjob.yaml")["spec"]["jobTemplate"]["spec"]["template"]["spec"]
     mien, name, *options = pod["containers"][0]["command"]
-    command = typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]
+    command = typer.main.get_command(app).commands[name]
     known = {option for parameter in command.params for option in parameter.opts}
     assert mien == "mien"
     assert {option.split("=")[0] for option in options} <= known

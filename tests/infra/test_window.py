@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 import ray.data
-from ray.data import ActorPoolStrategy, DataContext
+from ray.data import ActorPoolStrategy
 
 from infra import window
 
@@ -41,8 +41,9 @@ class End:
         return batch.append_column("under_way", pa.array([begun - ended] * len(batch)))
 
 
-def most_under_way(folder: Path) -> int:
+def most_under_way(folder: Path, limit: int) -> int:
     rows = ray.data.from_items(list(range(ROWS)), override_num_blocks=ROWS)
+    window.bound(rows, limit)
     for stage in (Begin, End):
         rows = rows.map_batches(
             stage,
@@ -58,11 +59,5 @@ def most_under_way(folder: Path) -> int:
 
 @pytest.mark.parametrize("bound", [True, False])
 def test_no_more_rows_are_under_way_than_allowed(bound: bool, tmp_path: Path) -> None:
-    before = DataContext.get_current().copy()
-    try:
-        window.enable(DataContext.get_current())
-        window.limit(LIMIT if bound else 10 * ROWS)
-        most = most_under_way(tmp_path)
-        assert most <= LIMIT if bound else most > LIMIT
-    finally:
-        DataContext._set_current(before)
+    most = most_under_way(tmp_path, LIMIT if bound else 10 * ROWS)
+    assert most <= LIMIT if bound else most > LIMIT

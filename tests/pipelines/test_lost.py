@@ -75,24 +75,20 @@ def losing(times: int, planned: list[int]) -> Any:
     return flow
 
 
-def test_a_segment_that_was_lost_is_planned_once_more(
-    archive: Path, tiny_backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("times", "code", "reason"), [(1, 0, None), (9, 3, "worker_lost")])
+def test_a_lost_segment_is_planned_once_more_then_quarantined_by_name(
+    times: int,
+    code: int,
+    reason: str | None,
+    archive: Path,
+    tiny_backbone: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     planned: list[int] = []
-    monkeypatch.setattr(main_job, "score_segments", losing(1, planned))
+    monkeypatch.setattr(main_job, "score_segments", losing(times, planned))
     cfg = job(str(archive), str(tmp_path / "store"), str(tiny_backbone))
-    assert main_job.score(cfg, Console(quiet=True)).exit_code == 0
+    assert main_job.score(cfg, Console(quiet=True)).exit_code == code
     assert planned == [2, 1]
-    assert len(tables(tmp_path / "store")["faces"]) == 16
-
-
-def test_a_segment_that_is_lost_again_is_quarantined_by_name(
-    archive: Path, tiny_backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    planned: list[int] = []
-    monkeypatch.setattr(main_job, "score_segments", losing(9, planned))
-    cfg = job(str(archive), str(tmp_path / "store"), str(tiny_backbone))
-    outcome = main_job.score(cfg, Console(quiet=True))
-    assert outcome.exit_code == 3
-    assert planned == [2, 1]
-    assert tables(tmp_path / "store")["segments"]["reason"].to_pylist() == ["worker_lost", None]
+    assert tables(tmp_path / "store")["segments"]["reason"].to_pylist() == [reason, None]
+    assert len(tables(tmp_path / "store")["faces"]) == (8 if reason else 16)
