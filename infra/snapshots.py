@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 
 from infra.errors import StoreError
-from infra.storage import Root
+from infra.storage import Root, in_parallel
 from schemas.tables import SCHEMA_VERSION
 
 FOLDER = "snapshots"
@@ -55,6 +55,21 @@ def latest(root: Root, known: int = 0) -> Snapshot:
     return current
 
 
+def since(root: Root, moment: float) -> list[Snapshot]:
+    """Every state that a reader may have begun with at `moment` (Unix time) or later, newest first.
+
+    Raises:
+        StoreError: One of them is damaged.
+    """
+    written = {_number(found.rel): found.modified_at for found in root.find(FOLDER)}
+    recent = []
+    for seq in sorted(written.keys() - {0}, reverse=True):
+        recent.append(seq)
+        if written[seq] < moment:
+            break  # the states before this one had been replaced by then
+    return in_parallel(lambda seq: _read(root, seq), recent)
+
+
 def commit(root: Root, change: Callable[[Snapshot], Snapshot]) -> Snapshot:
     """Replace the state by `change` of it, again and again until nobody came between.
 
@@ -74,9 +89,13 @@ def commit(root: Root, change: Callable[[Snapshot], Snapshot]) -> Snapshot:
 
 
 def _highest(root: Root) -> int:
-    names = [rel.rsplit("/", 1)[-1] for rel, _ in root.list(FOLDER)]
-    numbers = [int(name[:-5]) for name in names if name.endswith(".json") and name[:-5].isdigit()]
-    return max(numbers, default=0)
+    return max((_number(rel) for rel, _ in root.list(FOLDER)), default=0)
+
+
+def _number(rel: str) -> int:
+    """A snapshot's number by its file; 0 for what is none."""
+    name = rel.rsplit("/", 1)[-1]
+    return int(name[:-5]) if name.endswith(".json") and name[:-5].isdigit() else 0
 
 
 def _name(seq: int) -> str:

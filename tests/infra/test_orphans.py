@@ -1,8 +1,11 @@
 """What dead runs leave is deleted; what anybody may still read is not."""
 
+import os
 import time
+from dataclasses import replace
+from pathlib import Path
 
-from infra import staging
+from infra import snapshots, staging
 from infra.orphans import GRACE_SECONDS, collect_orphans
 from infra.snapshots import Snapshot
 from infra.storage import Root
@@ -36,6 +39,25 @@ def test_unlisted_files_go_once_no_reader_can_hold_them(root: Root) -> None:
     assert collect_orphans(root, snapshot, ()) == 0  # a reader may have begun a moment ago
     assert collect_orphans(root, snapshot, (), LATER) == 1
     assert rels(root) == {"runs/r.json", *(file.path for file in live)}
+
+
+def test_an_old_file_that_left_the_tables_a_moment_ago_stays_for_its_readers(
+    tmp_path: Path,
+) -> None:
+    """It was written long ago, but a reader may have begun just before it was replaced."""
+    root = Root(str(tmp_path))
+    old, new = (write_part(root, "faces", store_tables()["faces"], name, {}) for name in "ab")
+    snapshots.commit(root, lambda now: replace(now, files=tuple(old)))
+    live = snapshots.commit(root, lambda now: replace(now, files=tuple(new)))
+    days_ago = time.time() - 3 * GRACE_SECONDS
+    for path in (tmp_path / "tables").rglob("*.parquet"):
+        os.utime(path, (days_ago, days_ago))
+    assert collect_orphans(root, live, ()) == 0
+    os.utime(tmp_path / "snapshots" / "000000000001.json", (days_ago, days_ago))
+    assert collect_orphans(root, live, ()) == 0  # it was the state until the second came
+    assert collect_orphans(root, live, (), LATER) == 1
+    assert not root.exists(old[0].path)
+    assert root.exists(new[0].path)
 
 
 def test_half_written_files_of_killed_processes_go_too(root: Root) -> None:
