@@ -12,7 +12,7 @@ from infra.storage import Root
 from infra.tables import write_part
 from tests.rows import staged_rows, store_tables
 
-LATER = time.time() + GRACE_SECONDS + 60
+LATER = time.time() + 2 * GRACE_SECONDS
 
 
 def rels(root: Root) -> set[str]:
