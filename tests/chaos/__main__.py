@@ -13,13 +13,15 @@ import time
 from pathlib import Path
 
 from benchmarks.machine import RESULTS, described
-from tests.chaos.run import chaos, in_shares
+from tests.chaos.run import SHORT_VIDEOS, VIDEOS, chaos, in_shares
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=chaos.__doc__)
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--backbone", default="mien-lite")
+    parser.add_argument("--short", action="store_true", help="two videos, and no lost cluster")
     parser.add_argument("--out", type=Path, default=RESULTS / "chaos.json")
     options = parser.parse_args()
     begin = time.monotonic()
@@ -29,7 +31,9 @@ def main() -> int:
 
     with tempfile.TemporaryDirectory(prefix="mien-chaos-") as folder:
         rng = random.Random(options.seed)
-        tally = chaos(Path(folder), rng, say, in_shares(options.kills, rng))
+        kinds = in_shares(options.kills, rng)
+        videos = SHORT_VIDEOS if options.short else VIDEOS
+        tally = chaos(Path(folder), rng, say, kinds, videos, options.backbone, not options.short)
     result = {"machine": described(), "seed": options.seed, **tally.summary()}
     result["seconds"] = round(time.monotonic() - begin)
     options.out.write_text(json.dumps(result, indent=2) + "\n")

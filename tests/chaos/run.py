@@ -8,7 +8,6 @@ from pathlib import Path
 from unittest import mock
 
 import numpy as np
-import s3fs
 
 from schemas.config import Config
 from tests.chaos.monkey import Monkey, Tally
@@ -21,6 +20,7 @@ from tests.videos import Image, portraits, write_video
 
 FRAMES_PER_SECOND = 8
 VIDEO_SECONDS = 40
+VIDEOS, SHORT_VIDEOS = 8, 2
 EXTRACT_ACTORS = 3  # with the others they fit on two nodes
 NO_PROGRESS_SECONDS = 90.0
 #: What is killed, and how often of a hundred kills.
@@ -32,9 +32,9 @@ def chaos(
     rng: random.Random,
     say: Callable[[str], None],
     kinds: list[str],
-    videos: int = 8,
-    backbone: str = "mien-lite",
-    starve: bool = True,
+    videos: int,
+    backbone: str,
+    starve: bool,
 ) -> Tally:
     """Kill children, workers, drivers, raylets and nodes, and stop the S3 server, as `kinds` says.
 
@@ -44,7 +44,6 @@ def chaos(
     (folder / "s3").mkdir()
     with s3_server(folder / "s3") as s3:
         inherited = {**s3.environment, "MIEN_KEY": KEY, BEGUN: str(folder / "begun")}
-        s3fs.S3FileSystem.clear_instance_cache()  # clients of another server
         with mock.patch.dict(os.environ, inherited), three_nodes(folder, rng) as nodes:
             source = upload(s3, folder / "archive", videos)
             monkey = Monkey(nodes, s3, folder, kinds, rng, say)
