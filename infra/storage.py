@@ -74,12 +74,12 @@ class Root:
 
     def __init__(self, url: str, patience_seconds: float = 0) -> None:
         self.local = is_local(url)
-        self._patience_seconds = 0 if self.local else patience_seconds
+        self.patience_seconds = 0 if self.local else patience_seconds
         self.url = local_path(url) if self.local else url.rstrip("/")
         self._fs: fsspec.AbstractFileSystem | None = None
 
     def __reduce__(self) -> tuple[type["Root"], tuple[str, float]]:
-        return Root, (self.url, self._patience_seconds)
+        return Root, (self.url, self.patience_seconds)
 
     def __repr__(self) -> str:
         return f"Root({self.url!r})"
@@ -100,7 +100,7 @@ class Root:
             with plain_errors(self.full(rel)):
                 return act()
 
-        return patiently(self._patience_seconds, once)
+        return patiently(self.patience_seconds, once)
 
     def full(self, rel: str) -> str:
         """Absolute path or URL of `rel`, for DuckDB and for messages."""

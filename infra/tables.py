@@ -41,7 +41,7 @@ def write_part(
     Raises:
         ValueError: A column is missing, unknown or of another type, or has nulls where none may be.
     """
-    rows = _in_order(conform(rows, TABLES[table_name]), table_name)
+    rows = in_order(conform(rows, TABLES[table_name]), table_name)
     written = []
     for start in range(0, rows.num_rows, max_rows):
         piece = rows.slice(start, max_rows)
@@ -75,7 +75,7 @@ def rewrite_without(
         if left == 0:
             return None
         rows = parquet.read().filter(stay)
-        footer = _own_footer(parquet)
+        footer = own_footer(parquet)
     part_name = file.path.rsplit("/", 1)[-1].rsplit("-", 1)[0]
     return _write(root, file.table, conform(rows, TABLES[file.table]), part_name, footer)
 
@@ -107,7 +107,7 @@ def table_rows(
     parts = in_parallel(read, [file.path for file in files])
     if not parts:
         return chosen.empty_table()
-    rows = _in_order(pa.concat_tables(parts), table)
+    rows = in_order(pa.concat_tables(parts), table)
     return rows.select(chosen.names).cast(chosen)
 
 
@@ -140,9 +140,16 @@ def conform(rows: pa.Table, schema: pa.Schema) -> pa.Table:
     return rows.select(schema.names).cast(schema)
 
 
-def _in_order(rows: pa.Table, table: str) -> pa.Table:
+def in_order(rows: pa.Table, table: str) -> pa.Table:
+    """Rows of a table in its sort order."""
     order = pc.sort_indices(rows, _ordering(table))
     return rows.take(order).combine_chunks()
+
+
+def own_footer(parquet: pq.ParquetFile) -> dict[str, str]:
+    """The key-values that `write_part` put into a file's footer."""
+    metadata = parquet.schema_arrow.metadata or {}
+    return {key.decode(): value.decode() for key, value in metadata.items()}
 
 
 def _write(
@@ -183,11 +190,6 @@ def _matches(keys: pa.Table, wanted: Collection[tuple[str, str | None]]) -> pa.C
 
 def _may_hold(file: TableFile, video_ids: list[str]) -> bool:
     return any(file.min_video_id <= video <= file.max_video_id for video in video_ids)
-
-
-def _own_footer(parquet: pq.ParquetFile) -> dict[str, str]:
-    metadata = parquet.schema_arrow.metadata or {}
-    return {key.decode(): value.decode() for key, value in metadata.items()}
 
 
 def _ordering(table: str) -> list[tuple[str, str]]:

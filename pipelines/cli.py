@@ -116,6 +116,48 @@ def publish(
 
 
 @app.command()
+def compact(
+    store: StorePath,
+    target_rows: Annotated[
+        int | None,
+        typer.Option(
+            "--target-rows",
+            min=1,
+            metavar="N",
+            help="Most rows in a file, by default run.publish_rows: 1,000,000. Memory grows with "
+            "it.",
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be merged, and change nothing.")
+    ] = False,
+    wait: Wait = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Merge the small files that many runs left into few large sorted ones. No row changes.
+
+    For example: mien compact ./store --dry-run
+
+    Each run adds files to every table, and a query opens all of them. Readers
+    go on while it works. The merged files stay for them for a day; then the
+    next publish or compact deletes them. Ctrl-C costs the work, never a row.
+    """
+    from pipelines.compact import compact as run
+    from pipelines.compact import plan_compaction
+
+    if dry_run:
+        done = plan_compaction(store, target_rows)
+    else:
+        done = run(store, messages, target_rows, wait)
+    body = done.as_json()
+    if as_json:
+        sys.stdout.write(json.dumps(body, indent=2) + "\n")
+    else:
+        show(body["tables"], tuple(body["tables"][0]), as_json)
+        messages.print(str(done), soft_wrap=True)
+
+
+@app.command()
 def runs(store: StorePath, as_json: AsJson = False) -> None:
     """List the store's runs: state, counts, duration."""
     from pipelines.summary import print_runs
