@@ -1,13 +1,9 @@
 """Score: list, plan, extract to write, reconcile, publish. The main job."""
 
 import json
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from typing import Any
 
-import pyarrow as pa
-import ray
 import yaml
 from rich.console import Console
 
@@ -15,30 +11,18 @@ from infra import runs, staging
 from infra.cluster import cluster
 from infra.errors import AuditFailed, Resumable, StoreBusy, StoreError
 from infra.listing import list_sources
-from infra.runs import Audited, RunRecord, State
-from infra.stopping import Stop, stoppable
+from infra.runs import RunRecord, State
+from infra.stopping import stoppable
 from infra.store import Store
+from infra.tables import table_rows
 from infra.tracking import Tracker
 from pipelines.configuration import config_from, require_governance, source_and_store
-from pipelines.plan import PASSES, Plan, Video, make_plan, plan_videos, planned_table
-from pipelines.progress import VideoProgress
-from pipelines.publish import Batch, lost_rows, publish
-from pipelines.record import (
-    UNFINISHED,
-    Outcome,
-    begin_run,
-    check_budget,
-    counted,
-    end_run,
-    quarantined,
-    save,
-    tidy,
-)
-from pipelines.settings import Settings, resolve_settings
-from pipelines.steps import score_segments
+from pipelines.plan import Plan, make_plan, plan_videos
+from pipelines.record import UNFINISHED, Outcome, begin_run, counted, end_run, quarantined, tidy
+from pipelines.settings import resolve_settings
 from pipelines.summary import report_page
+from pipelines.work import ids, next_wave, publish_wave, work
 from schemas.config import Config
-from schemas.reasons import DEFERRED, Deferral
 from schemas.tables import WRITTEN
 
 
@@ -77,10 +61,8 @@ def score(
         if not plan.videos:
             return end_run(store, record, State.NOTHING_NEW, "nothing new")
         with recorded(store, record, tracker, console):
-            written = work(settings, store, record, plan, console, stop)
-            record = counted(record, plan, written)
-            save(store, record)
-            return finish(cfg, store, record, plan.videos, written)
+            work(settings, store, record, plan, console, stop)
+            return finish(store, record.run_id)
 
 
 def publish_staged(
@@ -110,131 +92,33 @@ def _publish_staged(
     record = chosen[-1]
     cfg = config_from(yaml.safe_load(record.config_yaml), overrides)
     cfg = cfg.model_copy(update={"store": store_url})
-    videos = plan_videos(runs.load_plan(store.root, record.run_id))
-    wanted = [segment["segment_id"] for video in videos for segment in video.segments]
-    if missing := set(wanted) - staging.staged_segments(store.root, record.run_id):
-        raise Resumable(
-            f"run {record.run_id} has {len(missing)} segments to score yet: "
-            f"`mien score SOURCE --out {store_url}` goes on with it"
-        )
-    written = staging.read_staged(store.root, record.run_id, wanted, WRITTEN.names)
-    record = counted(record, Plan(videos), written)  # it may have been killed before it counted
-    save(store, record)
+    plan = Plan(plan_videos(runs.load_plan(store.root, record.run_id)))
+    staged = staging.staged_segments(store.root, record.run_id)
+    live = table_rows(store.root, store.latest(), "videos", ["video_id", "run_id"]).to_pylist()
+    published = {row["video_id"] for row in live if row["run_id"] == record.run_id}
+    left = [video for video in plan.videos if video.video_id not in published]
+    ready = [video for video in left if staged.issuperset(ids(video.segments))]
+    missing = sum(len(set(ids(video.segments)) - staged) for video in left)
     tracker = Tracker(cfg.tracking, store.root)
     with closing(tracker), cluster(cfg), recorded(store, record, tracker, console):
-        return finish(cfg, store, record, videos, written)
-
-
-def work(
-    settings: Settings,
-    store: Store,
-    record: RunRecord,
-    plan: Plan,
-    console: Console,
-    stop: Stop,
-) -> pa.Table:
-    """Bring every planned segment into staging; WRITTEN rows of all of them, lost ones included.
-
-    Raises `Resumable` where some were deferred: the run was told to stop, or storage is gone.
-    """
-    segments = plan.segments
-    done = staging.staged_segments(store.root, record.run_id)
-    todo = [segment for segment in segments if segment["segment_id"] not in done]
-    kept = [segment["segment_id"] for segment in segments if segment["segment_id"] in done]
-    if kept:
-        console.print(f"going on with run {record.run_id}: {len(kept)} segments are done")
-    rows = [staging.read_staged(store.root, record.run_id, kept, WRITTEN.names)]
-    grace = settings.cfg.run.grace_seconds
-    for _ in range(PASSES):
-        if not todo:
-            break
-        with stop.gentle(grace, console.print) as stopping:
-            flow = score_segments(
-                planned_table(todo), settings, store.root, record.run_id, stopping
+        if ready:
+            names = [name for video in ready for name in ids(video.segments)]
+            written = staging.read_staged(store.root, record.run_id, names, WRITTEN.names)
+            wave = counted(next_wave(record), ready, plan.usual_seconds, written, 0)
+            publish_wave(cfg, store, record.run_id, wave, ready, written)
+        if missing:
+            raise Resumable(
+                f"run {record.run_id} has {missing} segments to score yet: "
+                f"`mien score SOURCE --out {store_url}` goes on with it"
             )
-            came = pa.concat_tables([WRITTEN.empty_table(), *_watched(flow, todo, console, stop)])
-        rows.append(came)
-        _raise_if_deferred(came, len(segments))
-        todo = _without(todo, came)
-    if todo:
-        rows.append(staging.write_segments(lost_rows(todo), store.root, record.run_id))
-    return pa.concat_tables(rows)
+        return finish(store, record.run_id)
 
 
-def _watched(
-    flow: ray.data.Dataset, todo: list[dict[str, Any]], console: Console, stop: Stop
-) -> Iterator[pa.Table]:
-    """What the flow gives, with progress. Storage that is gone stops the rest of the flow."""
-    seconds = sum(segment["end_seconds"] - segment["start_seconds"] for segment in todo)
-    with VideoProgress(console, seconds, len(todo)) as progress:
-        for batch in batches(flow):
-            for row in batch.to_pylist():
-                if row["reason"] == Deferral.STORAGE:
-                    stop.ask()
-                if row["status"] != DEFERRED:
-                    progress.add(row["end_seconds"] - row["start_seconds"], row["faces_found"])
-            yield batch
-
-
-def _raise_if_deferred(came: pa.Table, planned: int) -> None:
-    reasons = Counter(row["reason"] for row in came.to_pylist() if row["status"] == DEFERRED)
-    left = f"{reasons.total()} of {planned} segments are left: the same command goes on from here"
-    if reasons[Deferral.STORAGE]:
-        raise Resumable(f"source or store did not answer, or the store is full; {left}")
-    if reasons:
-        raise Resumable(f"stopped; {left}")
-
-
-def _without(todo: list[dict[str, Any]], came: pa.Table) -> list[dict[str, Any]]:
-    ids = set(came["segment_id"].to_pylist())
-    return [segment for segment in todo if segment["segment_id"] not in ids]
-
-
-def batches(flow: ray.data.Dataset) -> Iterator[pa.Table]:
-    """What a flow gives, as it comes. Raises `Resumable` where nothing comes any more."""
-    try:
-        yield from flow.iter_batches(batch_size=None, batch_format="pyarrow")
-    except TimeoutError as error:
-        raise Resumable(
-            "no segment was finished for run.no_progress_seconds: is the cluster short of CPUs or "
-            "memory? The same command goes on from here"
-        ) from error
-
-
-def finish(
-    cfg: Config,
-    store: Store,
-    record: RunRecord,
-    videos: list[Video],
-    written: pa.Table,
-) -> Outcome:
-    """Publish within the budget. Raises `AuditFailed`; then nothing is visible, staging stays."""
-    check_budget(cfg, record)
-    batch = Batch(
-        store.root,
-        record.run_id,
-        record.hashes["extract"],
-        cfg.score.abstain_below,
-        cfg.run.publish_rows,
-    )
-    faces = written.group_by("video_id").aggregate([("faces_found", "sum")])
-    rows = {
-        row["video_id"]: row["faces_found_sum"] * len(cfg.score.methods)
-        for row in faces.to_pylist()
-    }
-    part = publish(batch, store, videos, rows)
-    audits = [Audited(**vars(result)) for result in part.audits]
-    record = record.model_copy(update={"audit": tuple(audits)})
-    save(store, record)
-    if part.failures:
-        first = part.failures[0]
-        raise AuditFailed(
-            f"the audit failed: {first.table}: {first.expectation} ({len(part.failures)} of "
-            f"{len(part.audits)} expectations); nothing was published, staging is kept: "
-            f"`mien publish {cfg.store}` tries again"
-        )
-    runs.discard_plan(store.root, record.run_id)
-    tidy(store, record.run_id)
+def finish(store: Store, run_id: str) -> Outcome:
+    """All is published: forget the plan, clear away what nobody needs any more."""
+    runs.discard_plan(store.root, run_id)
+    tidy(store, run_id)
+    record = runs.load(store.root, run_id)
     spans = sum(quarantined(record).values())
     message = f"published; {spans} spans quarantined" if spans else "published"
     return end_run(store, record, State.PUBLISHED, message, 3 if spans else 0)
