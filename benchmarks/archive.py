@@ -22,7 +22,8 @@ from infra import staging
 from infra.store import Store
 from infra.tables import write_part, write_small_table
 from pipelines.configuration import load_config
-from pipelines.plan import PROBE_CACHE, PROBES, Plan, make_plan, planned_table
+from pipelines.plan import PROBE_CACHE, PROBES, make_plan
+from pipelines.planned import Plan, planned_table
 from pipelines.publish import lost_rows, make_visible
 from pipelines.record import begin_run
 from pipelines.settings import resolve_settings

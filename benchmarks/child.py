@@ -30,7 +30,7 @@ from operators.anonymize import Anonymize
 from operators.core.operator import Step, empty_values
 from operators.extract import Extract
 from operators.probe import Probe
-from pipelines.plan import cut, planned_table
+from pipelines.planned import cut, planned_table
 from schemas.config import Config
 from schemas.tables import PLANNED, SOURCE_FILES
 

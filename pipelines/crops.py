@@ -26,7 +26,8 @@ from operators.core.operator import empty_values
 from operators.resolve import resolve
 from pipelines.configuration import require_governance
 from pipelines.faces import ANONYMIZER_KEY
-from pipelines.plan import Plan, make_plan, planned_table
+from pipelines.plan import make_plan
+from pipelines.planned import Plan, planned_table
 from pipelines.progress import VideoProgress
 from pipelines.publish import lost_rows
 from pipelines.settings import resolve_settings

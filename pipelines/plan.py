@@ -1,105 +1,29 @@
 """Plan: from a source to the segments that no published row covers yet."""
 
-import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
 
-from infra.errors import Resumable, StoreError
+from infra.errors import Resumable
 from infra.identity import Identity
 from infra.store import Store
 from infra.tables import read_small_table, table_rows, write_small_table
-from operators.core.ids import segment_id
+from pipelines.planned import AT_ONCE, FULL, PLANNED_VIDEO, SCORES_ONLY, Plan, Video
 from pipelines.settings import Settings
 from pipelines.steps import probe_all
 from schemas.config import Config
 from schemas.reasons import LASTING, Deferral, Reason
-from schemas.tables import CLOCK, MEDIA, PLANNED, PROBED, SOURCE_FILES, VIDEOS
+from schemas.tables import PROBED, SOURCE_FILES
 
 PROBES = "probes.parquet"
 #: How often a file or a segment is tried before it counts as lost: Ray drops one whose workers die.
 PASSES = 2
-SHORTEST_TAIL_SECONDS = 1.0  # a shorter rest is read with the segment before it
-FULL, SCORES_ONLY = "full", "scores_only"
 
-KEPT_AT_ONCE = 10_000
 LOOK = ("size_bytes", "changed")  # with its place, whether a file is as it was at the last look
 
-#: What a planned video's row holds: its row in `videos` to be, and what its segments are cut from.
-PLANNED_VIDEO = pa.schema(
-    [*(item.with_nullable(True) for item in VIDEOS), PLANNED.field("changed"), *CLOCK]
-)
-#: A plan as it is kept beside a run until the run is published: enough to publish from staging.
-KEPT_PLAN = pa.schema(
-    [
-        *PLANNED_VIDEO,
-        pa.field("todo", pa.string()),
-        pa.field("methods", pa.list_(pa.string())),
-        pa.field("segment_seconds", pa.float64()),
-    ]
-)
 PROBE_CACHE = pa.schema([*(item for item in SOURCE_FILES if item.name != "uri"), *PROBED])
-
-
-@dataclass(frozen=True)
-class Video:
-    """One planned video: the row it will have in `videos`, and what is to be done with it."""
-
-    row: dict[str, Any]  # and what PLANNED needs beside it
-    todo: str  # FULL, or SCORES_ONLY where its faces are published already
-    methods: list[str]  # what it is still to be scored by
-    segment_seconds: float
-
-    @property
-    def video_id(self) -> str:
-        return self.row["video_id"]
-
-    @property
-    def segments(self) -> list[dict[str, Any]]:
-        """PLANNED rows, cut at every call: an archive has too many to hold them all."""
-        return [] if self.row["reason"] else cut(self.row, self.segment_seconds)
-
-    @property
-    def count(self) -> int:
-        """How many segments it has; none where it cannot be read."""
-        return 0 if self.row["reason"] else pieces(self.row, self.segment_seconds)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a run will do; `covered` names the videos that have nothing left to do."""
-
-    videos: list[Video]
-    covered: frozenset[str] = frozenset()
-    skipped: Counter[str] = field(default_factory=Counter)
-
-    @property
-    def segments(self) -> Iterator[dict[str, Any]]:
-        return (segment for video in self.videos for segment in video.segments)
-
-    @property
-    def count(self) -> int:
-        return sum(video.count for video in self.videos)
-
-    @property
-    def seconds(self) -> float:
-        """The length of all videos whose length is known."""
-        return sum(video.row["duration_seconds"] or 0.0 for video in self.videos)
-
-    @cached_property
-    def usual_seconds(self) -> float:
-        """The usual length of a video: what one counts for whose length is unknown."""
-        known = [video.row["duration_seconds"] for video in self.videos if video.count]
-        return sum(known) / len(known) if known else 1.0
-
-    @property
-    def unread(self) -> int:
-        """Videos that the probe could not read: they have no segments."""
-        return sum(not video.count for video in self.videos)
 
 
 def make_plan(
@@ -146,7 +70,7 @@ def probe_sources(sources: pa.Table, cfg: Config, store: Store) -> Iterator[dict
             if not len(wanted):
                 break
         _keep(store, [cached[look] for look in sorted(set(looks) & set(cached))])
-    for batch in sources.to_batches(max_chunksize=KEPT_AT_ONCE):
+    for batch in sources.to_batches(max_chunksize=AT_ONCE):
         for row in batch.to_pylist():
             yield _identified(row, cached.pop(_look(row), None), store.identity)
 
@@ -213,68 +137,3 @@ def _scored_by(settings: Settings, published_by: list[str]) -> list[str]:
     chosen = {item.spec.name for item in settings.chosen}
     kept = [item for item in published_by if item.split(":")[0] not in chosen]
     return sorted([*settings.scored_by, *kept])
-
-
-def cut(row: dict[str, Any], segment_seconds: float) -> list[dict[str, Any]]:
-    """PLANNED rows of one video: half-open spans that cover it, the last one to its end."""
-    starts = [index * segment_seconds for index in range(pieces(row, segment_seconds))]
-    ends = [*starts[1:], max(row["duration_seconds"] or 0.0, starts[-1])]
-    shared = {name: row[name] for name in ("video_id", "uri", "size_bytes", "changed")}
-    shared |= {item.name: row[item.name] for item in (*MEDIA, *CLOCK)}
-    return [
-        {
-            **shared,
-            "segment_id": segment_id(row["video_id"], start, end),
-            "start_seconds": start,
-            "end_seconds": end,
-        }
-        for start, end in zip(starts, ends, strict=True)
-    ]
-
-
-def pieces(row: dict[str, Any], segment_seconds: float) -> int:
-    """Into how many segments a video is cut: one at least."""
-    duration = row["duration_seconds"] or 0.0
-    return max(1, math.ceil((duration - SHORTEST_TAIL_SECONDS) / segment_seconds))
-
-
-def planned_table(segments: list[dict[str, Any]]) -> pa.Table:
-    """PLANNED rows, one a segment."""
-    return pa.Table.from_pylist(segments, PLANNED)
-
-
-def plan_table(videos: Sequence[Video]) -> pa.Table:
-    """The plan as a KEPT_PLAN table."""
-    parts = [KEPT_PLAN.empty_table()]
-    for start in range(0, len(videos), KEPT_AT_ONCE):
-        rows = [
-            {
-                **video.row,
-                "todo": video.todo,
-                "methods": video.methods,
-                "segment_seconds": video.segment_seconds,
-            }
-            for video in videos[start : start + KEPT_AT_ONCE]
-        ]
-        parts.append(pa.Table.from_pylist(rows, KEPT_PLAN))
-    return pa.concat_tables(parts)
-
-
-def plan_videos(table: pa.Table) -> list[Video]:
-    """The videos of a KEPT_PLAN table.
-
-    Raises:
-        StoreError: It is none.
-    """
-    if not table.schema.equals(KEPT_PLAN):
-        raise StoreError("the run's plan is of another version of mien: score again")
-    return [
-        Video(
-            {name: row[name] for name in PLANNED_VIDEO.names},
-            row["todo"],
-            row["methods"],
-            row["segment_seconds"],
-        )
-        for batch in table.to_batches(max_chunksize=KEPT_AT_ONCE)
-        for row in batch.to_pylist()
-    ]

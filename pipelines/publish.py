@@ -18,7 +18,7 @@ from infra.store import Store
 from infra.tables import rewrite_without, table_rows, write_part
 from operators.core.operator import empty_values
 from operators.resolve import resolve
-from pipelines.plan import SCORES_ONLY, Video
+from pipelines.planned import SCORES_ONLY, Video
 from schemas.reasons import Reason, Status
 from schemas.tables import SEGMENTS, STAGED, TABLES
 

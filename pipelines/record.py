@@ -17,7 +17,7 @@ from infra.runs import RunRecord, Stage, State, Wave
 from infra.store import Store
 from infra.tables import table_rows
 from pipelines.configuration import to_yaml
-from pipelines.plan import Plan, Video, plan_table
+from pipelines.planned import Plan, Video, plan_table
 from pipelines.settings import Settings
 from schemas.config import Config
 from schemas.reasons import Status

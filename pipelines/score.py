@@ -17,7 +17,8 @@ from infra.store import Store
 from infra.tables import table_rows
 from infra.tracking import Tracker
 from pipelines.configuration import config_from, require_governance, source_and_store
-from pipelines.plan import Plan, make_plan, plan_videos
+from pipelines.plan import make_plan
+from pipelines.planned import Plan, plan_videos
 from pipelines.record import UNFINISHED, Outcome, begin_run, counted, end_run, quarantined, tidy
 from pipelines.settings import resolve_settings
 from pipelines.summary import report_page

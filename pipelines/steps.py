@@ -14,10 +14,8 @@ from infra import window
 from infra.child import Isolated, Limits
 from infra.cluster import free_cpus, free_gpus, free_memory_gib, require_free
 from infra.errors import ConfigurationError
-from infra.offline import disable_telemetry
 from infra.served import parent_file
 from infra.sources import open_source
-from infra.staging import write_segments
 from infra.storage import Root
 from operators.anonymize import Anonymize
 from operators.core.operator import Step, empty_values
@@ -25,6 +23,7 @@ from operators.embed import Embed
 from operators.extract import Extract
 from operators.probe import Probe
 from operators.score import Score
+from pipelines.actors import Built, Write, never
 from pipelines.settings import Settings
 from schemas.config import Config
 from schemas.tables import PLANNED, SOURCE_FILES
@@ -170,10 +169,6 @@ def crop_segments(segments: pa.Table, settings: Settings) -> Dataset:
     return isolate(one_block_each(segments), steps, PLANNED, settings.cfg, pools)
 
 
-def never() -> bool:
-    return False
-
-
 def isolate(
     rows: Dataset,
     steps: tuple[Step, ...],
@@ -195,17 +190,6 @@ def isolate(
     )
 
 
-class Built:
-    """A step as Ray Data wants it: built where it runs."""
-
-    def __init__(self, step: Step) -> None:
-        disable_telemetry()
-        self._operator = step.build()
-
-    def __call__(self, batch: pa.Table) -> pa.Table:
-        return self._operator(batch)
-
-
 def in_actors(rows: Dataset, step: Step, pools: Pools) -> Dataset:
     embeds = step.operator is Embed
     return rows.map_batches(
@@ -218,16 +202,6 @@ def in_actors(rows: Dataset, step: Step, pools: Pools) -> Dataset:
         num_gpus=pools.embed_gpus if embeds and pools.embed_gpus else None,
         **BOUNDED,
     )
-
-
-class Write:
-    """Puts segments into staging. An actor: Ray starts a new process for every lonely task."""
-
-    def __init__(self, store: Root, run_id: str) -> None:
-        self._store, self._run_id = store, run_id
-
-    def __call__(self, batch: pa.Table) -> pa.Table:
-        return write_segments(batch, self._store, self._run_id)
 
 
 def write(rows: Dataset, store: Root, run_id: str, pools: Pools) -> Dataset:

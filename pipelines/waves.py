@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.plan import Video
+from pipelines.planned import Video
 
 #: How long a wave should take: long against the start of its actors, short against a night.
 WAVE_SECONDS = 900.0

@@ -19,7 +19,8 @@ from infra.runs import RunRecord
 from infra.stopping import Stop
 from infra.store import Store
 from pipelines.beside import Beside
-from pipelines.plan import PASSES, Plan, Video, planned_table
+from pipelines.plan import PASSES
+from pipelines.planned import Plan, Video, planned_table
 from pipelines.progress import VideoProgress
 from pipelines.publish import Batch, lost_rows, publish
 from pipelines.record import check_budget, counted, save, with_waves

@@ -19,7 +19,7 @@ from infra.sources import Source, open_source
 from operators.core.operator import Step, empty_values
 from operators.extract import Extract
 from operators.probe import Probe
-from pipelines.plan import cut, planned_table
+from pipelines.planned import cut, planned_table
 from schemas.config import Extract as ExtractConfig
 from schemas.reasons import Status
 from schemas.tables import PLANNED, PROBED, SOURCE_FILES

@@ -8,7 +8,7 @@ import pytest
 
 from operators.extract import Extract
 from operators.probe import Probe
-from pipelines.plan import cut, planned_table
+from pipelines.planned import cut, planned_table
 from schemas.config import Extract as ExtractConfig
 from tests.videos import counting, write_video
 

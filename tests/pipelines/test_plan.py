@@ -11,19 +11,8 @@ from hypothesis import strategies as st
 from infra.errors import Resumable
 from infra.store import Store
 from pipelines.configuration import load_config
-from pipelines.plan import (
-    FULL,
-    PROBE_CACHE,
-    SCORES_ONLY,
-    Video,
-    _keep,
-    _read_cache,
-    cut,
-    plan_table,
-    plan_video,
-    plan_videos,
-    planned_table,
-)
+from pipelines.plan import PROBE_CACHE, _keep, _read_cache, plan_video
+from pipelines.planned import FULL, SCORES_ONLY, Video, cut, plan_table, plan_videos, planned_table
 from pipelines.settings import Settings, resolve_settings
 from schemas.tables import CLOCK, MEDIA, SOURCE, VIDEOS
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.beside import Beside
-from pipelines.plan import FULL, Video
+from pipelines.planned import FULL, Video
 from pipelines.waves import WAVE_SECONDS, Pace, Wave, waves
 from schemas.tables import CLOCK, MEDIA, SOURCE, VIDEOS
 

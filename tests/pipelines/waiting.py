@@ -8,7 +8,7 @@ import pyarrow as pa
 from infra import runs, staging
 from infra.runs import RunRecord
 from infra.store import Store
-from pipelines.plan import FULL, Video, plan_table
+from pipelines.planned import FULL, Video, plan_table
 from schemas.tables import CLOCK
 from tests.rows import store_tables
 

@@ -1,0 +1,34 @@
+"""What Ray's actors are made of. A worker imports the module of its actor: nothing heavy here."""
+
+import pyarrow as pa
+
+from infra.offline import disable_telemetry
+from infra.staging import write_segments
+from infra.storage import Root
+from operators.core.operator import Step
+
+
+class Built:
+    """A step as Ray Data wants it: built where it runs."""
+
+    def __init__(self, step: Step) -> None:
+        disable_telemetry()
+        self._operator = step.build()
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        return self._operator(batch)
+
+
+class Write:
+    """Puts segments into staging. An actor: Ray starts a new process for every lonely task."""
+
+    def __init__(self, store: Root, run_id: str) -> None:
+        self._store, self._run_id = store, run_id
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        return write_segments(batch, self._store, self._run_id)
+
+
+def never() -> bool:
+    """Nobody asks for a stop."""
+    return False
