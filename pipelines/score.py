@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import Any
 
@@ -14,14 +14,17 @@ from rich.console import Console
 from infra import runs, staging
 from infra.cluster import cluster
 from infra.errors import AuditFailed, Resumable, StoreBusy, StoreError
+from infra.exporter import Exporter, exporting
 from infra.listing import list_sources
+from infra.live import Point
 from infra.runs import Audited, RunRecord, State
 from infra.stopping import Stop, stoppable
 from infra.store import Store
 from infra.tracking import Tracker
 from pipelines.configuration import config_from, require_governance, source_and_store
+from pipelines.live import Live
+from pipelines.live_view import Shown
 from pipelines.plan import PASSES, Plan, Video, make_plan, plan_videos, planned_table
-from pipelines.progress import VideoProgress
 from pipelines.publish import Batch, lost_rows, publish
 from pipelines.record import (
     UNFINISHED,
@@ -35,7 +38,7 @@ from pipelines.record import (
     tidy,
 )
 from pipelines.settings import Settings, resolve_settings
-from pipelines.steps import score_segments
+from pipelines.steps import flow_stages, score_segments
 from pipelines.summary import report_page
 from schemas.config import Config
 from schemas.reasons import DEFERRED, Deferral
@@ -55,6 +58,18 @@ def score(
     `wait_seconds` is how long to wait for another run that holds the store.
     """
     require_governance(cfg)
+    with exporting(cfg.run) as exporter:
+        return _score(cfg, exporter, console, limit, retry, wait_seconds)
+
+
+def _score(
+    cfg: Config,
+    exporter: Exporter,
+    console: Console,
+    limit: int | None,
+    retry: bool,
+    wait_seconds: float,
+) -> Outcome:
     settings = resolve_settings(cfg)
     source, store_url = source_and_store(cfg)
     sources, skipped = list_sources(
@@ -76,8 +91,11 @@ def score(
         record = begin_run(cfg, settings, store, plan, retry)
         if not plan.videos:
             return end_run(store, record, State.NOTHING_NEW, "nothing new")
-        with recorded(store, record, tracker, console):
-            written = work(settings, store, record, plan, console, stop)
+        live = Live(store, record, plan, flow_stages(settings))
+        exporter.source = live.now
+        with live, recorded(store, record, tracker, console, live.points):
+            written = work(settings, store, record, plan, console, stop, live)
+            live.phase = "publishing"
             record = counted(record, plan, written)
             save(store, record)
             return finish(cfg, store, record, plan.videos, written)
@@ -132,6 +150,7 @@ def work(
     plan: Plan,
     console: Console,
     stop: Stop,
+    live: Live,
 ) -> pa.Table:
     """Bring every planned segment into staging; WRITTEN rows of all of them, lost ones included.
 
@@ -144,6 +163,7 @@ def work(
     if kept:
         console.print(f"going on with run {record.run_id}: {len(kept)} segments are done")
     rows = [staging.read_staged(store.root, record.run_id, kept, WRITTEN.names)]
+    live.add(rows[0], earlier=True)
     grace = settings.cfg.run.grace_seconds
     for _ in range(PASSES):
         if not todo:
@@ -152,27 +172,28 @@ def work(
             flow = score_segments(
                 planned_table(todo), settings, store.root, record.run_id, stopping
             )
-            came = pa.concat_tables([WRITTEN.empty_table(), *_watched(flow, todo, console, stop)])
+            watched = _watched(flow, todo, console, stop, live)
+            came = pa.concat_tables([WRITTEN.empty_table(), *watched])
         rows.append(came)
         _raise_if_deferred(came, len(segments))
         todo = _without(todo, came)
     if todo:
         rows.append(staging.write_segments(lost_rows(todo), store.root, record.run_id))
+        live.add(rows[-1])
     return pa.concat_tables(rows)
 
 
 def _watched(
-    flow: ray.data.Dataset, todo: list[dict[str, Any]], console: Console, stop: Stop
+    flow: ray.data.Dataset, todo: list[dict[str, Any]], console: Console, stop: Stop, live: Live
 ) -> Iterator[pa.Table]:
     """What the flow gives, with progress. Storage that is gone stops the rest of the flow."""
-    seconds = sum(segment["end_seconds"] - segment["start_seconds"] for segment in todo)
-    with VideoProgress(console, seconds, len(todo)) as progress:
+    live.begin(todo)
+    with Shown(console, live.now) as shown:
         for batch in batches(flow):
-            for row in batch.to_pylist():
-                if row["reason"] == Deferral.STORAGE:
-                    stop.ask()
-                if row["status"] != DEFERRED:
-                    progress.add(row["end_seconds"] - row["start_seconds"], row["faces_found"])
+            if str(Deferral.STORAGE) in batch["reason"].to_pylist():
+                stop.ask()
+            live.add(batch)
+            shown.step()
             yield batch
 
 
@@ -241,8 +262,14 @@ def finish(
 
 
 @contextmanager
-def recorded(store: Store, record: RunRecord, tracker: Tracker, console: Console) -> Iterator[None]:
-    """However the block ends, the run's record says so, and MLflow hears of it.
+def recorded(
+    store: Store,
+    record: RunRecord,
+    tracker: Tracker,
+    console: Console,
+    curve: Callable[[], Sequence[Point]] = tuple,
+) -> Iterator[None]:
+    """However the block ends, the run's record says so, and MLflow hears of it and of its `curve`.
 
     Interruption is turned into `Resumable` (exit 6).
     """
@@ -270,7 +297,9 @@ def recorded(store: Store, record: RunRecord, tracker: Tracker, console: Console
         raise
     finally:
         final = runs.load(store.root, record.run_id)
-        if not store.lost and (warning := tracker.log_run(final, _artifacts(store, final))):
+        if not store.lost and (
+            warning := tracker.log_run(final, _artifacts(store, final), curve())
+        ):
             console.print(f"note: {warning}")
 
 
