@@ -4,7 +4,7 @@ DuckDB computes each expectation's value for every row; Great Expectations judge
 """
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 import duckdb
@@ -28,6 +28,26 @@ class AuditResult(BaseModel):
     """Rows that were judged."""
     unexpected_count: int
     """Rows that failed."""
+
+
+def merged(results: Iterable[AuditResult]) -> tuple[AuditResult, ...]:
+    """One result an expectation, over all parts that it was held against."""
+    whole: dict[tuple[str, str], AuditResult] = {}
+    for one in results:
+        key = (one.table, one.expectation)
+        before = whole.get(key)
+        whole[key] = one if before is None else _together(before, one)
+    return tuple(whole.values())
+
+
+def _together(first: AuditResult, second: AuditResult) -> AuditResult:
+    return first.model_copy(
+        update={
+            "success": first.success and second.success,
+            "observed": first.observed + second.observed,
+            "unexpected_count": first.unexpected_count + second.unexpected_count,
+        }
+    )
 
 
 def audit(part: Mapping[str, pa.Table]) -> list[AuditResult]:

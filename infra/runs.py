@@ -41,7 +41,20 @@ class Stage(BaseModel):
     rows_per_second: float
 
 
-Audited = AuditResult
+class Wave(BaseModel):
+    """A slice of a run: what was done in it, and whether its ready videos are published."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    number: int
+    ended: datetime
+    wall_seconds: Annotated[float, Field(ge=0)]
+    counts: dict[str, int] = {}
+    planned_seconds: Annotated[float, Field(ge=0)] = 0
+    written_seconds: Annotated[float, Field(ge=0)] = 0
+    quarantined_seconds: Annotated[float, Field(ge=0)] = 0
+    stages: dict[str, Stage] = {}
+    published: bool = False
 
 
 class RunRecord(BaseModel):
@@ -67,6 +80,9 @@ class RunRecord(BaseModel):
     quarantined_seconds: Annotated[float, Field(ge=0)] = 0
     stages: dict[str, Stage] = {}
     audit: tuple[AuditResult, ...] = ()
+    """Every expectation, over all that was audited."""
+    waves: tuple[Wave, ...] = ()
+    """In their order. Counts, stages and seconds of the run are theirs together."""
     warnings: tuple[str, ...] = ()
 
 

@@ -29,9 +29,9 @@ from pipelines.faces import ANONYMIZER_KEY
 from pipelines.plan import Plan, make_plan, planned_table
 from pipelines.progress import VideoProgress
 from pipelines.publish import lost_rows
-from pipelines.score import batches
 from pipelines.settings import resolve_settings
 from pipelines.steps import crop_segments
+from pipelines.work import batches
 from schemas.config import Config, Score
 from schemas.tables import FACES_FILE, STAGED
 
@@ -76,24 +76,23 @@ def write_crops(cfg: Config, out: Path, sample: int | None, console: Console) ->
     ):
         store = Store.open(scratch, create=True)
         plan = make_plan(cfg, settings, store, sources, skipped)
-        if not plan.segments:
+        if not plan.count:
             raise SourceError(f"{cfg.source}: none of {len(sources)} files is a video to read")
-        flow = crop_segments(planned_table(plan.segments), settings)
+        flow = crop_segments(planned_table(list(plan.segments)), settings)
         broken: list[str] = []
         anonymizer, strength = resolved(cfg.privacy)
         note = json.dumps({"name": anonymizer.name, "strength": strength}).encode()
         schema = FACES_FILE.with_metadata({ANONYMIZER_KEY: note})
         try:
             what = "cropping"
-            with VideoProgress(console, plan.seconds, len(plan.segments), what) as progress:
+            with VideoProgress(console, plan.seconds, plan.count, what) as progress:
                 faces = _faces(batches(flow), plan, progress, broken)
                 chosen = faces if sample is None else _sampled(faces, sample)
                 count = _write(partial, chosen, schema)
             partial.replace(out)
         finally:
             partial.unlink(missing_ok=True)
-    unread = sum(not video.segments for video in plan.videos)
-    return count, len(broken) + unread
+    return count, len(broken) + plan.unread
 
 
 def _faces(
@@ -103,7 +102,7 @@ def _faces(
 
     A video's tracks are known once all its segments are there. What never comes is `broken`.
     """
-    videos = [video for video in plan.videos if video.segments]
+    videos = [video for video in plan.videos if video.count]
     rows: dict[str, list[Cropped]] = defaultdict(list)
     turn = 0
     for batch in found:
@@ -116,8 +115,8 @@ def _faces(
                 broken.append(row["segment_id"][0].as_py())
             _, crops = flatten_crops(row["crops"])
             rows[video_id].append((_as_staged(row), [_png(crop) for crop in crops]))
-            progress.add(end - begin, len(crops))
-        while turn < len(videos) and len(rows[videos[turn].video_id]) == len(videos[turn].segments):
+            progress.count(end - begin, len(crops))
+        while turn < len(videos) and len(rows[videos[turn].video_id]) == videos[turn].count:
             yield from _tracked(rows.pop(videos[turn].video_id), turn)
             turn += 1
     for number, video in enumerate(videos[turn:], start=turn):

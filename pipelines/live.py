@@ -8,7 +8,7 @@ import contextlib
 import threading
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
@@ -47,24 +47,24 @@ class Tally:
         self.wave: int | None = None
         self._run_id, self._clock = run_id, clock
         self._since = datetime.now(UTC)
-        segments = plan.segments
-        self._planned = len(segments)
-        self._planned_seconds = sum(map(_span, segments))
+        self._planned = plan.count
+        readable = [video.row for video in plan.videos if video.count]
+        self._planned_seconds = sum(row["duration_seconds"] or 0.0 for row in readable)
         self._lock = threading.Lock()
         self._status: Counter[str] = Counter()
         self._sums: defaultdict[str, float] = defaultdict(float)
-        self._reasons = Counter(v.row["reason"] for v in plan.videos if not v.segments)
+        self._reasons = Counter(v.row["reason"] for v in plan.videos if not v.count)
         self._begun: set[str] = set()
         self._retried = 0
         self._samples: deque[tuple[float, defaultdict[str, float]]] = deque()
         self._sample()
 
-    def begin(self, todo: Iterable[dict[str, Any]]) -> None:
-        """Planned segments are about to flow; those that did so before are tried again."""
-        ids = {segment["segment_id"] for segment in todo}
+    def begin(self, todo: pa.Table) -> None:
+        """PLANNED rows are about to flow; those that just did so are tried again."""
+        ids = set(todo["segment_id"].to_pylist())
         with self._lock:
             self._retried += len(ids & self._begun)
-            self._begun |= ids
+            self._begun = ids
 
     def add(self, written: pa.Table, earlier: bool = False) -> None:
         """WRITTEN rows came back; deferred ones do not count.

@@ -51,9 +51,7 @@ class _Live:
 class VideoProgress(_Live):
     """Counts seconds of video; the ETA follows from seconds of work a second of video."""
 
-    def __init__(
-        self, console: Console, total_seconds: float, segments: int, what: str = "scoring"
-    ) -> None:
+    def __init__(self, console: Console, total_seconds: float, segments: int, what: str) -> None:
         self._total = max(total_seconds, 1e-9)
         super().__init__(console, what, self._total)
         self._segments = segments
@@ -61,8 +59,8 @@ class VideoProgress(_Live):
         self._faces = 0
         self._count = 0
 
-    def add(self, seconds: float, faces: int) -> None:
-        """One more segment is written."""
+    def count(self, seconds: float, faces: int) -> None:
+        """One more segment of so many seconds of video is done."""
         self._done += seconds
         self._faces += faces
         self._count += 1

@@ -53,15 +53,23 @@ class Part:
         return [result for result in self.audits if not result.success]
 
 
-def publish(batch: Batch, store: Store, videos: list[Video], rows: dict[str, int]) -> Part:
+def publish(
+    batch: Batch,
+    store: Store,
+    videos: list[Video],
+    rows: dict[str, int],
+    wave: int = 1,
+    cpus: float = 1,
+) -> Part:
     """Build all parts in Ray tasks; make them visible by one snapshot if every audit passes.
 
-    `rows` is the number of rows that each video will have in its largest table. When an audit
-    fails, the files are deleted, staging stays, and the returned part has failures.
+    `rows` is the number of rows that each video will have in its largest table, `cpus` what every
+    task takes. When an audit fails, the files are deleted, staging stays, and the returned part has
+    failures.
     """
-    build = ray.remote(num_cpus=1, max_retries=3)(build_part)
+    build = ray.remote(num_cpus=cpus, max_retries=3)(build_part)
     tasks = [
-        build.remote(batch, part, f"{batch.run_id}-{number:05d}")
+        build.remote(batch, part, f"{batch.run_id}-{wave:04d}-{number:05d}")
         for number, part in enumerate(partition(videos, rows, batch.max_rows))
     ]
     parts = _gathered(tasks)
@@ -168,9 +176,8 @@ def retired(store: Store, videos: list[Video]) -> dict[str, Gone]:
     """
     sources = {video.row["source_id"] for video in videos if video.todo != SCORES_ONLY}
     live = table_rows(store.root, store.latest(), "videos", ["video_id", "source_id"])
-    older: Gone = [
-        (row["video_id"], None) for row in live.to_pylist() if row["source_id"] in sources
-    ]
+    replaced = live.filter(pc.field("source_id").isin(pa.array(sorted(sources), pa.string())))
+    older: Gone = [(video_id, None) for video_id in replaced["video_id"].to_pylist()]
     gone: dict[str, Gone] = {table: list(older) for table in TABLES}
     for video in videos:
         if video.todo == SCORES_ONLY:

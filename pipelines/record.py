@@ -1,6 +1,7 @@
 """A run's record: begun or gone on with, counted, held to its budget, ended."""
 
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -12,11 +13,11 @@ import pyarrow.compute as pc
 from infra import runs, staging
 from infra.errors import AuditFailed, StoreError
 from infra.orphans import collect_orphans
-from infra.runs import RunRecord, Stage, State
+from infra.runs import RunRecord, Stage, State, Wave
 from infra.store import Store
 from infra.tables import table_rows
 from pipelines.configuration import to_yaml
-from pipelines.plan import Plan, plan_table, plan_videos, video_seconds
+from pipelines.plan import Plan, Video, plan_table
 from pipelines.settings import Settings
 from schemas.config import Config
 from schemas.reasons import Status
@@ -31,6 +32,8 @@ UNFINISHED = (
 )
 PACKAGES = ("mien", "ray", "torch", "open_clip_torch", "openvino", "av", "pyarrow", "numpy")
 QUARANTINED = "quarantined_"
+#: Counts of a run as a whole.
+COVERED, SKIPPED = "videos_covered", "skipped: "
 
 
 @dataclass(frozen=True)
@@ -43,11 +46,16 @@ class Outcome:
 
 def begin_run(cfg: Config, settings: Settings, store: Store, plan: Plan, retry: bool) -> RunRecord:
     """A new run, or the last unfinished one that would write the same rows."""
+    done: tuple[Wave, ...] = ()
+    of_run = Counter({COVERED: len(plan.covered)})
+    of_run.update({f"{SKIPPED}{reason}": count for reason, count in plan.skipped.items()})
     hashes = {"run": settings.run_hash, "extract": settings.extract_hash}
     hashes |= {f"score.{item.spec.name}": item.score_hash for item in settings.chosen}
     older = _unfinished(settings, store, plan)
     if older:
         run_id, started = older.run_id, older.started
+        done = tuple(wave for wave in older.waves if wave.published)
+        of_run[COVERED] -= sum(wave.counts["videos"] for wave in done)
         if retry:
             forget_quarantined(store, run_id)
     else:
@@ -60,8 +68,13 @@ def begin_run(cfg: Config, settings: Settings, store: Store, plan: Plan, retry: 
         hashes=hashes,
         versions={name: version(name) for name in PACKAGES},
         warnings=tuple(settings.notes),
-        planned_seconds=plan.seconds,
+        counts=dict(of_run),
+        planned_seconds=sum(wave.planned_seconds for wave in done)
+        + plan.seconds
+        + plan.usual_seconds * plan.unread,
+        audit=tuple(result for result in older.audit if result.success) if older else (),
     )
+    record = with_waves(record, done)
     if plan.videos:
         runs.save_plan(store.root, run_id, plan_table(plan.videos))
         runs.save(store.root, record)
@@ -90,10 +103,9 @@ def _unfinished(settings: Settings, store: Store, plan: Plan) -> RunRecord | Non
 
 def _planned(store: Store, record: RunRecord, name: str) -> set[str]:
     try:
-        kept = runs.load_plan(store.root, record.run_id)
+        return set(runs.load_plan(store.root, record.run_id)[name].to_pylist())
     except StoreError:  # killed while it forgot its plan, after it had published
         return set()
-    return {video.row[name] for video in plan_videos(kept)}
 
 
 def forget_quarantined(store: Store, run_id: str) -> None:
@@ -103,45 +115,75 @@ def forget_quarantined(store: Store, run_id: str) -> None:
     staging.discard(store.root, run_id, broken["segment_id"].to_pylist())
 
 
-def counted(record: RunRecord, plan: Plan, written: pa.Table) -> RunRecord:
-    """The record with what was done: counts, seconds, and the speed of every stage."""
+def counted(
+    number: int, videos: Sequence[Video], usual_seconds: float, written: pa.Table, wall: float
+) -> Wave:
+    """A wave as it was scored: counts, seconds, and the speed of every stage.
+
+    `videos` are those that it makes ready, `written` the WRITTEN rows of its segments, `wall` the
+    seconds that it took; a video that cannot be read counts as `usual_seconds`.
+    """
     rows = written.to_pylist()
-    unprobed = [video for video in plan.videos if not video.segments]
-    usual = video_seconds(plan.videos)
+    unread = [video for video in videos if not video.count]
     counts = Counter(
-        videos=len(plan.videos),
-        videos_covered=len(plan.covered),
+        videos=len(videos),
         segments=len(rows),
         frames=sum(row["frames_sampled"] for row in rows),
         faces=sum(row["faces_found"] for row in rows),
         faces_dropped=sum(row["faces_dropped"] for row in rows),
         cuts=sum(row["cuts"] for row in rows),
     )
-    counts.update({f"skipped: {reason}": count for reason, count in plan.skipped.items()})
-    spans = [*rows, *(video.row for video in unprobed)]
+    spans = [*rows, *(video.row for video in unread)]
     counts.update(QUARANTINED + row["reason"] for row in spans if row["reason"])
     for column in ("decoder", "device"):
         counts.update(f"{column} {row[column]}" for row in rows if row[column])
-    unread = sum(max(0.0, _span(row) - row["seconds_read"]) for row in rows if row["reason"])
-    return record.model_copy(
-        update={
-            "counts": dict(counts),
-            "stages": _stages(rows, counts),
-            "planned_seconds": plan.seconds + usual * len(unprobed),
-            "written_seconds": sum(row["seconds_read"] for row in rows),
-            "quarantined_seconds": unread + usual * len(unprobed),
-        }
+    lost = sum(max(0.0, _span(row) - row["seconds_read"]) for row in rows if row["reason"])
+    return Wave(
+        number=number,
+        ended=datetime.now(UTC),
+        wall_seconds=wall,
+        counts=dict(counts),
+        stages=_stages(rows, counts),
+        planned_seconds=sum(map(_span, rows)) + usual_seconds * len(unread),
+        written_seconds=sum(row["seconds_read"] for row in rows),
+        quarantined_seconds=lost + usual_seconds * len(unread),
     )
 
 
 def _stages(rows: list[dict[str, Any]], counts: Counter[str]) -> dict[str, Stage]:
     units = {"extract": "frames", "anonymize": "faces", "embed": "faces", "score": "faces"}
-    stages = {}
-    for step, unit in units.items():
-        seconds = sum(row[f"{step}_seconds"] for row in rows)
-        rate = counts[unit] / seconds if seconds else 0.0
-        stages[step] = Stage(rows=counts[unit], wall_seconds=seconds, rows_per_second=rate)
-    return stages
+    return {
+        step: _stage(counts[unit], sum(row[f"{step}_seconds"] for row in rows))
+        for step, unit in units.items()
+    }
+
+
+def _stage(rows: int, seconds: float) -> Stage:
+    rate = rows / seconds if seconds else 0.0
+    return Stage(rows=rows, wall_seconds=seconds, rows_per_second=rate)
+
+
+def with_waves(record: RunRecord, waves: Iterable[Wave]) -> RunRecord:
+    """The record with these waves in place of its own, and what they come to together."""
+    waves = tuple(waves)
+    counts = Counter({k: v for k, v in record.counts.items() if k.startswith((COVERED, SKIPPED))})
+    stages: dict[str, Stage] = {}
+    for wave in waves:
+        counts.update(wave.counts)
+        for step, stage in wave.stages.items():
+            so_far = stages.get(step, _stage(0, 0.0))
+            stages[step] = _stage(
+                so_far.rows + stage.rows, so_far.wall_seconds + stage.wall_seconds
+            )
+    return record.model_copy(
+        update={
+            "waves": waves,
+            "counts": dict(counts),
+            "stages": stages,
+            "written_seconds": sum(wave.written_seconds for wave in waves),
+            "quarantined_seconds": sum(wave.quarantined_seconds for wave in waves),
+        }
+    )
 
 
 def _span(row: dict[str, Any]) -> float:
@@ -164,8 +206,9 @@ def check_budget(cfg: Config, record: RunRecord) -> None:
         reasons = ", ".join(f"{name} {count}" for name, count in quarantined(record).items())
         raise AuditFailed(
             f"{share:.1%} of the planned seconds were quarantined ({reasons}), "
-            f"run.max_quarantined allows {cfg.run.max_quarantined:.1%}: nothing was published; "
-            f"repair the files, or accept: mien publish {cfg.store} run.max_quarantined=1"
+            f"run.max_quarantined allows {cfg.run.max_quarantined:.1%}: nothing more is "
+            f"published; repair the files, or accept: mien publish {cfg.store} "
+            "run.max_quarantined=1"
         )
 
 

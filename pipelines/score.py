@@ -1,13 +1,9 @@
 """Score: list, plan, extract to write, reconcile, publish. The main job."""
 
 import json
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from typing import Any
 
-import pyarrow as pa
-import ray
 import yaml
 from rich.console import Console
 
@@ -17,31 +13,20 @@ from infra.errors import AuditFailed, Resumable, StoreBusy, StoreError
 from infra.exporter import Exporter, exporting
 from infra.listing import list_sources
 from infra.live import Point
-from infra.runs import Audited, RunRecord, State
-from infra.stopping import Stop, stoppable
+from infra.runs import RunRecord, State
+from infra.stopping import stoppable
 from infra.store import Store
+from infra.tables import table_rows
 from infra.tracking import Tracker
 from pipelines.configuration import config_from, require_governance, source_and_store
 from pipelines.live import Live
-from pipelines.live_view import Shown
-from pipelines.plan import PASSES, Plan, Video, make_plan, plan_videos, planned_table
-from pipelines.publish import Batch, lost_rows, publish
-from pipelines.record import (
-    UNFINISHED,
-    Outcome,
-    begin_run,
-    check_budget,
-    counted,
-    end_run,
-    quarantined,
-    save,
-    tidy,
-)
-from pipelines.settings import Settings, resolve_settings
-from pipelines.steps import flow_stages, score_segments
+from pipelines.plan import Plan, make_plan, plan_videos
+from pipelines.record import UNFINISHED, Outcome, begin_run, counted, end_run, quarantined, tidy
+from pipelines.settings import resolve_settings
+from pipelines.steps import flow_stages
 from pipelines.summary import report_page
+from pipelines.work import ids, next_wave, publish_wave, work
 from schemas.config import Config
-from schemas.reasons import DEFERRED, Deferral
 from schemas.tables import WRITTEN
 
 
@@ -94,11 +79,8 @@ def _score(
         live = Live(store, record, plan, flow_stages(settings))
         exporter.source = live.now
         with live, recorded(store, record, tracker, console, live.points):
-            written = work(settings, store, record, plan, console, stop, live)
-            live.phase = "publishing"
-            record = counted(record, plan, written)
-            save(store, record)
-            return finish(cfg, store, record, plan.videos, written)
+            work(settings, store, record, plan, console, stop, live)
+            return finish(store, record.run_id)
 
 
 def publish_staged(
@@ -128,134 +110,33 @@ def _publish_staged(
     record = chosen[-1]
     cfg = config_from(yaml.safe_load(record.config_yaml), overrides)
     cfg = cfg.model_copy(update={"store": store_url})
-    videos = plan_videos(runs.load_plan(store.root, record.run_id))
-    wanted = [segment["segment_id"] for video in videos for segment in video.segments]
-    if missing := set(wanted) - staging.staged_segments(store.root, record.run_id):
-        raise Resumable(
-            f"run {record.run_id} has {len(missing)} segments to score yet: "
-            f"`mien score SOURCE --out {store_url}` goes on with it"
-        )
-    written = staging.read_staged(store.root, record.run_id, wanted, WRITTEN.names)
-    record = counted(record, Plan(videos), written)  # it may have been killed before it counted
-    save(store, record)
+    plan = Plan(plan_videos(runs.load_plan(store.root, record.run_id)))
+    staged = staging.staged_segments(store.root, record.run_id)
+    live = table_rows(store.root, store.latest(), "videos", ["video_id", "run_id"]).to_pylist()
+    published = {row["video_id"] for row in live if row["run_id"] == record.run_id}
+    left = [video for video in plan.videos if video.video_id not in published]
+    ready = [video for video in left if staged.issuperset(ids(video.segments))]
+    missing = sum(len(set(ids(video.segments)) - staged) for video in left)
     tracker = Tracker(cfg.tracking, store.root)
     with closing(tracker), cluster(cfg), recorded(store, record, tracker, console):
-        return finish(cfg, store, record, videos, written)
-
-
-def work(
-    settings: Settings,
-    store: Store,
-    record: RunRecord,
-    plan: Plan,
-    console: Console,
-    stop: Stop,
-    live: Live,
-) -> pa.Table:
-    """Bring every planned segment into staging; WRITTEN rows of all of them, lost ones included.
-
-    Raises `Resumable` where some were deferred: the run was told to stop, or storage is gone.
-    """
-    segments = plan.segments
-    done = staging.staged_segments(store.root, record.run_id)
-    todo = [segment for segment in segments if segment["segment_id"] not in done]
-    kept = [segment["segment_id"] for segment in segments if segment["segment_id"] in done]
-    if kept:
-        console.print(f"going on with run {record.run_id}: {len(kept)} segments are done")
-    rows = [staging.read_staged(store.root, record.run_id, kept, WRITTEN.names)]
-    live.add(rows[0], earlier=True)
-    grace = settings.cfg.run.grace_seconds
-    for _ in range(PASSES):
-        if not todo:
-            break
-        with stop.gentle(grace, console.print) as stopping:
-            flow = score_segments(
-                planned_table(todo), settings, store.root, record.run_id, stopping
+        if ready:
+            names = [name for video in ready for name in ids(video.segments)]
+            written = staging.read_staged(store.root, record.run_id, names, WRITTEN.names)
+            wave = counted(next_wave(record), ready, plan.usual_seconds, written, 0)
+            publish_wave(cfg, store, record.run_id, wave, ready, written)
+        if missing:
+            raise Resumable(
+                f"run {record.run_id} has {missing} segments to score yet: "
+                f"`mien score SOURCE --out {store_url}` goes on with it"
             )
-            watched = _watched(flow, todo, console, stop, live)
-            came = pa.concat_tables([WRITTEN.empty_table(), *watched])
-        rows.append(came)
-        _raise_if_deferred(came, len(segments))
-        todo = _without(todo, came)
-    if todo:
-        rows.append(staging.write_segments(lost_rows(todo), store.root, record.run_id))
-        live.add(rows[-1])
-    return pa.concat_tables(rows)
+        return finish(store, record.run_id)
 
 
-def _watched(
-    flow: ray.data.Dataset, todo: list[dict[str, Any]], console: Console, stop: Stop, live: Live
-) -> Iterator[pa.Table]:
-    """What the flow gives, with progress. Storage that is gone stops the rest of the flow."""
-    live.begin(todo)
-    with Shown(console, live.now) as shown:
-        for batch in batches(flow):
-            if str(Deferral.STORAGE) in batch["reason"].to_pylist():
-                stop.ask()
-            live.add(batch)
-            shown.step()
-            yield batch
-
-
-def _raise_if_deferred(came: pa.Table, planned: int) -> None:
-    reasons = Counter(row["reason"] for row in came.to_pylist() if row["status"] == DEFERRED)
-    left = f"{reasons.total()} of {planned} segments are left: the same command goes on from here"
-    if reasons[Deferral.STORAGE]:
-        raise Resumable(f"source or store did not answer, or the store is full; {left}")
-    if reasons:
-        raise Resumable(f"stopped; {left}")
-
-
-def _without(todo: list[dict[str, Any]], came: pa.Table) -> list[dict[str, Any]]:
-    ids = set(came["segment_id"].to_pylist())
-    return [segment for segment in todo if segment["segment_id"] not in ids]
-
-
-def batches(flow: ray.data.Dataset) -> Iterator[pa.Table]:
-    """What a flow gives, as it comes. Raises `Resumable` where nothing comes any more."""
-    try:
-        yield from flow.iter_batches(batch_size=None, batch_format="pyarrow")
-    except TimeoutError as error:
-        raise Resumable(
-            "no segment was finished for run.no_progress_seconds: is the cluster short of CPUs or "
-            "memory? The same command goes on from here"
-        ) from error
-
-
-def finish(
-    cfg: Config,
-    store: Store,
-    record: RunRecord,
-    videos: list[Video],
-    written: pa.Table,
-) -> Outcome:
-    """Publish within the budget. Raises `AuditFailed`; then nothing is visible, staging stays."""
-    check_budget(cfg, record)
-    batch = Batch(
-        store.root,
-        record.run_id,
-        record.hashes["extract"],
-        cfg.score.abstain_below,
-        cfg.run.publish_rows,
-    )
-    faces = written.group_by("video_id").aggregate([("faces_found", "sum")])
-    rows = {
-        row["video_id"]: row["faces_found_sum"] * len(cfg.score.methods)
-        for row in faces.to_pylist()
-    }
-    part = publish(batch, store, videos, rows)
-    audits = [Audited(**vars(result)) for result in part.audits]
-    record = record.model_copy(update={"audit": tuple(audits)})
-    save(store, record)
-    if part.failures:
-        first = part.failures[0]
-        raise AuditFailed(
-            f"the audit failed: {first.table}: {first.expectation} ({len(part.failures)} of "
-            f"{len(part.audits)} expectations); nothing was published, staging is kept: "
-            f"`mien publish {cfg.store}` tries again"
-        )
-    runs.discard_plan(store.root, record.run_id)
-    tidy(store, record.run_id)
+def finish(store: Store, run_id: str) -> Outcome:
+    """All is published: forget the plan, clear away what nobody needs any more."""
+    runs.discard_plan(store.root, run_id)
+    tidy(store, run_id)
+    record = runs.load(store.root, run_id)
     spans = sum(quarantined(record).values())
     message = f"published; {spans} spans quarantined" if spans else "published"
     return end_run(store, record, State.PUBLISHED, message, 3 if spans else 0)
@@ -297,10 +178,10 @@ def recorded(
         raise
     finally:
         final = runs.load(store.root, record.run_id)
-        if not store.lost and (
-            warning := tracker.log_run(final, _artifacts(store, final), curve())
-        ):
-            console.print(f"note: {warning}")
+        if not store.lost:
+            warning = tracker.log_run(final, _artifacts(store, final), curve())
+            if warning:
+                console.print(f"note: {warning}")
 
 
 def _artifacts(store: Store, record: RunRecord) -> dict[str, bytes]:

@@ -56,10 +56,11 @@ class Pools:
     write: int
 
 
-def size_pools(cfg: Config, rows: int) -> Pools:
+def size_pools(cfg: Config, rows: int, beside: float = 0) -> Pools:
     """Fill the cluster, with no more actors than rows; `ConfigurationError` where it is too small.
 
-    Every pool fits at once: Ray Data would wait for ever for one that does not.
+    Every pool fits at once: Ray Data would wait for ever for one that does not. `beside` CPUs are
+    left to other work of the run.
     """
     cpus, gpus = free_cpus(), free_gpus()
     embed = max(1, int(gpus)) if cfg.embed.actors == "auto" else cfg.embed.actors
@@ -69,7 +70,7 @@ def size_pools(cfg: Config, rows: int) -> Pools:
     if cfg.extract.actors == "auto":
         extract = max(1, int(min(extract, (memory - _gib(0, embed)) / EXTRACT_GIB)))
     write = _writers(extract)
-    reserved = embed * EMBED_CPUS + LIGHT + write * LIGHT  # LIGHT for Score
+    reserved = embed * EMBED_CPUS + LIGHT + write * LIGHT + beside  # LIGHT for Score
     share = min(1.0, (cpus - reserved) / extract)
     if share < LIGHT:
         raise ConfigurationError(
@@ -159,7 +160,7 @@ def score_segments(
 
     Once `stopping()`, segments that were not begun come out deferred.
     """
-    pools = size_pools(settings.cfg, len(segments))
+    pools = size_pools(settings.cfg, len(segments), beside=LIGHT)  # the wave before is published
     steps = isolated_steps(settings)
     found = isolate(one_block_each(segments), steps, PLANNED, settings.cfg, pools, stopping)
     for step in open_steps(settings):

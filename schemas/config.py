@@ -153,7 +153,7 @@ class Run(Section):
     """How one invocation behaves. Never part of a hash."""
 
     max_quarantined: Fraction = 0.05
-    """Share of the planned seconds that may be quarantined before nothing is published."""
+    """Share of the planned seconds that may be quarantined before nothing more is published."""
     stop_at: time | None = None
     """Local time of day, `HH:MM`, at which the run stops cleanly."""
     grace_seconds: Annotated[float, Field(ge=0)] = 120
@@ -164,6 +164,9 @@ class Run(Section):
     """Wall time that one segment may take in the child."""
     child_memory_gib: Positive = 4
     """Address space for data that a decoding child may take."""
+    wave_segments: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    """Segments that are scored before what is ready among them is published, beside the next so
+    many; `auto` is about 15 minutes of work, by the speed so far."""
     publish_rows: Annotated[int, Field(ge=1)] = 1_000_000
     """Most rows in one part of a table."""
     metrics_port: Annotated[int, Field(ge=1, le=65535)] | None = None

@@ -110,8 +110,8 @@ def _video(
     samples = max(2, -(-faces // PEOPLE))
     ticks = np.round(sample * SPACING_SECONDS * TICKS_A_SECOND).astype(np.int64)
     seconds = ticks / TICKS_A_SECOND
-    duration = samples * SPACING_SECONDS
-    border = samples // 2 * SPACING_SECONDS
+    border = max(1.0, samples // 2 * SPACING_SECONDS)
+    duration = max(samples * SPACING_SECONDS, border + 1.25)  # cut at the border, it is cut in two
     bounds = [(0.0, border), (border, duration)]
     segment_ids = [segment_id(video_id, *span) for span in bounds]
     of_segment = (seconds >= border).astype(np.int64)

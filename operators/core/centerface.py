@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from operators.core.onnx_shape import free_shapes
+from operators.core.openvino_core import openvino_core
 
 INPUT = "input.1"
 #: Heatmap, scale, offset, landmarks.
@@ -38,10 +39,8 @@ class OpenVinoBackend:
     """One compiled model for each input shape, with uint8 NHWC input."""
 
     def __init__(self, weights: Path, threads: int, batch: int, precision: str) -> None:
-        import openvino as ov
-
         self.batch = batch
-        self._core = ov.Core()
+        self._core = openvino_core()
         self._weights = weights
         able = "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         self._precision = "bf16" if able and precision == "auto" else "f32"

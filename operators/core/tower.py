@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from operators.core.openvino_core import openvino_core
+
 
 class ImageTextModel(Protocol):
     """What the tower needs of a backbone."""
@@ -133,7 +135,6 @@ def _compile_openvino(
 
     The frontend is called directly: `openvino.convert_model` reports its use over the network.
     """
-    import openvino
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
@@ -144,7 +145,7 @@ def _compile_openvino(
     frontend = FrontEndManager().load_by_framework("pytorch")
     model = frontend.convert(frontend.load(decoder))
     model.reshape(list(shape))
-    core = openvino.Core()
+    core = openvino_core()
     bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     settings = {
         "INFERENCE_PRECISION_HINT": "bf16" if bf16 else "f32",

@@ -1,6 +1,7 @@
 """Every kind of bad or odd media gives what it must, through the real child processes."""
 
 import logging
+import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -106,6 +107,12 @@ def test_the_trap_hears_who_follows_a_reference(trap: Trap) -> None:
 def test_the_same_bytes_every_time(corpus: Path, tmp_path: Path, trap: Trap) -> None:
     for name in ("h264-moov-last-mp4", "h264-mkv", "vp9-webm", "av1-mp4", "hevc-mp4", "vp8-ogv"):
         assert KINDS[name].build() == KINDS[name].path(corpus).read_bytes()
+
+
+def test_making_a_clip_leaves_the_priority_of_the_process() -> None:
+    before = os.sched_getscheduler(0)
+    KINDS["av1-mp4"].build()
+    assert os.sched_getscheduler(0) == before
 
 
 def test_a_folder_in_use_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,6 +17,7 @@ from infra.served import parent_file
 from operators.core.operator import Step
 from operators.probe import Probe
 from pipelines import score as main_job
+from pipelines import work
 from pipelines.steps import Pools, isolate, one_block_each
 from schemas.config import Config
 from schemas.tables import SOURCE_FILES, WRITTEN
@@ -63,14 +64,14 @@ def test_a_row_that_kills_its_worker_does_not_do_so_for_ever(archive: Path, tmp_
 
 def losing(times: int, planned: list[int]) -> Any:
     """The flow of the main job, which loses the first segment of a video so many times."""
-    real = main_job.score_segments
+    real = work.score_segments
 
-    def flow(segments: pa.Table, *rest: Any) -> ray.data.Dataset:
+    def flow(segments: pa.Table, **rest: Any) -> ray.data.Dataset:
         planned.append(len(segments))
         if len(planned) > times:
-            return real(segments, *rest)
+            return real(segments, **rest)
         left = segments.filter(pc.greater(segments["start_seconds"], 0))
-        return real(left, *rest) if len(left) else ray.data.from_arrow(WRITTEN.empty_table())
+        return real(left, **rest) if len(left) else ray.data.from_arrow(WRITTEN.empty_table())
 
     return flow
 
@@ -86,7 +87,7 @@ def test_a_lost_segment_is_planned_once_more_then_quarantined_by_name(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     planned: list[int] = []
-    monkeypatch.setattr(main_job, "score_segments", losing(times, planned))
+    monkeypatch.setattr(work, "score_segments", losing(times, planned))
     cfg = job(str(archive), str(tmp_path / "store"), str(tiny_backbone))
     assert main_job.score(cfg, Console(quiet=True)).exit_code == code
     assert planned == [2, 1]

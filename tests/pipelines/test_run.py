@@ -2,6 +2,7 @@
 
 import shutil
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from infra import runs, staging
 from infra.errors import AuditFailed
 from infra.runs import State
 from infra.store import Store
+from infra.tables import table_rows
 from pipelines.record import Outcome
 from pipelines.score import publish_staged, score
 from schemas.config import Config
@@ -217,3 +219,32 @@ def test_a_stopped_driver_is_gone_on_with_and_nothing_differs(
     assert len(runs.list_runs(Store.open(str(store), create=False).root)) == 1
     assert 1 <= done < 6
     same_rows(scored[0], store)
+
+
+def test_waves_never_show_and_what_is_published_stays_so(
+    scored: tuple[Path, Outcome], archive: Path, tmp_path: Path
+) -> None:
+    """Killed once a first wave is published, while the next is scored; then gone on with."""
+    folder = tmp_path / "store"
+    folder.mkdir()
+    shutil.copy(scored[0] / "key", folder / "key")  # equal keys, equal ids
+    cfg = config(archive, folder, run={"wave_segments": 1})
+    driver = start_until_staged(tmp_path / "job.yaml", cfg)
+    deadline = time.monotonic() + 100
+    while not (list(folder.glob("snapshots/*2.json"))):  # 1 takes the lock
+        assert driver.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    driver.kill()
+    driver.wait()
+    store = Store.open(str(folder), create=False)
+    early = table_rows(store.root, store.latest(), "videos")
+    assert 1 <= len(early) < 3
+    outcome = run(archive, folder, run={"wave_segments": 2})
+    record, whole = outcome.record, scored[1].record
+    assert outcome.exit_code == 3
+    same_rows(scored[0], folder)
+    assert len(runs.list_runs(store.root)) == 1
+    assert len(record.waves) > 1
+    assert all(wave.published for wave in record.waves)
+    assert record.counts.keys() == whole.counts.keys()

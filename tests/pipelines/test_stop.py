@@ -6,15 +6,11 @@ import time as clock
 from collections.abc import Callable
 from datetime import datetime, time
 
-import pyarrow as pa
 import pytest
 import ray
 
-from infra.errors import Resumable
 from infra.stopping import Stop, seconds_until, stoppable
-from pipelines.score import _raise_if_deferred
-from schemas.tables import WRITTEN
-from tests.rows import staged_rows
+from pipelines.work import left_over
 
 
 def test_the_next_time_the_clock_shows_it() -> None:
@@ -24,19 +20,9 @@ def test_the_next_time_the_clock_shows_it() -> None:
     assert seconds_until(time(22, 29), evening) == 24 * 3600 - 60
 
 
-def written(changes: dict[int, tuple[str, str]]) -> pa.Table:
-    rows = staged_rows().select(WRITTEN.names).to_pylist()
-    for index, (status, reason) in changes.items():
-        rows[index] |= {"status": status, "reason": reason}
-    return pa.Table.from_pylist(rows, WRITTEN)
-
-
-def test_deferred_segments_end_the_run_and_say_why() -> None:
-    _raise_if_deferred(written({0: ("quarantined", "corrupt")}), 4)
-    with pytest.raises(Resumable, match="stopped; 2 of 9 segments are left"):
-        _raise_if_deferred(written({0: ("deferred", "stopping"), 1: ("deferred", "stopping")}), 9)
-    with pytest.raises(Resumable, match=r"did not answer.*1 of 9"):
-        _raise_if_deferred(written({0: ("deferred", "storage")}), 9)
+def test_a_run_that_is_cut_short_says_why() -> None:
+    assert str(left_over(False, 2, 9)).startswith("stopped; 2 of 9 segments are left")
+    assert "did not answer" in str(left_over(True, 1, 9))
 
 
 def signalled(number: int) -> None:

@@ -9,6 +9,7 @@ from infra import runs, staging
 from infra.runs import RunRecord
 from infra.store import Store
 from pipelines.plan import FULL, Video, plan_table
+from schemas.tables import CLOCK
 from tests.rows import store_tables
 
 
@@ -24,8 +25,10 @@ def waiting_store(folder: Path, staged: pa.Table) -> Store:
     )
     videos = []
     for row in store_tables()["videos"].to_pylist():
-        segments = [s for s in staged.to_pylist() if s["video_id"] == row["video_id"]]
-        videos.append(Video({**row, "reason": None}, FULL, ["zero_shot"], segments))
+        border = next(s for s in staged.to_pylist() if s["video_id"] == row["video_id"])
+        clock = {item.name: None for item in CLOCK}
+        row |= {"reason": None, "changed": "", **clock}
+        videos.append(Video(row, FULL, ["zero_shot"], border["end_seconds"]))
     runs.save_plan(store.root, record.run_id, plan_table(videos))
     runs.save(store.root, record)
     staging.write_segments(staged, store.root, record.run_id)
