@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -178,7 +179,7 @@ def runs(
     if watch:
         from pipelines.watch import watch as run
 
-        run(store, every, as_json)
+        run(store, as_json, lambda: time.sleep(every))
         return
     from pipelines.summary import print_runs
 

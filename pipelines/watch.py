@@ -109,36 +109,37 @@ class Watcher:
         return Watched(record, news, monotonic - self._heard[record.run_id][1])
 
 
-def watch(store: str, every_seconds: float, as_json: bool, out: Console | None = None) -> None:
+def watch(
+    store: str,
+    as_json: bool,
+    pause: Callable[[], None],
+    out: Console | None = None,
+) -> None:
     """Show the runs at work until there is none left; Ctrl-C ends it, too.
 
-    Raises `StoreError` where there is no store.
+    `pause` waits between two refreshes. Raises `StoreError` where there is no store.
     """
     watcher = Watcher(readable(store))
     console = out or Console()
     try:
         if as_json:
-            _repeat(watcher, every_seconds, _print_json)
+            _repeat(watcher, pause, _print_json)
         elif console.is_terminal:
             with Screen(console=console, auto_refresh=False) as screen:
-                _repeat(
-                    watcher,
-                    every_seconds,
-                    lambda look: screen.update(_screen(look), refresh=True),
-                )
+                _repeat(watcher, pause, lambda look: screen.update(_screen(look), refresh=True))
         else:
-            _repeat(watcher, every_seconds, lambda look: _print_lines(look, console))
+            _repeat(watcher, pause, lambda look: _print_lines(look, console))
     except KeyboardInterrupt:
         return
 
 
-def _repeat(watcher: Watcher, every_seconds: float, show: Callable[[Look], None]) -> None:
+def _repeat(watcher: Watcher, pause: Callable[[], None], show: Callable[[Look], None]) -> None:
     while True:
         look = watcher.look()
         show(look)
         if look.over:
             return
-        time.sleep(every_seconds)
+        pause()
 
 
 def _print_json(look: Look) -> None:
