@@ -83,7 +83,7 @@ def test_rates_look_back_a_minute_and_the_eta_follows_the_speed() -> None:
 def test_many_small_batches_are_kept_as_few_samples() -> None:
     clock, rows = Clock(), written(1)
     tally = Tally(RUN_ID, plan_of(1), clock)
-    for _ in range(20_000):
+    for _ in range(7_000):
         clock.now += 0.1
         tally.add(rows.slice(0, 1))
     assert len(tally._samples) < live.ETA_SECONDS + 5
