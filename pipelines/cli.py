@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -158,8 +159,28 @@ def compact(
 
 
 @app.command()
-def runs(store: StorePath, as_json: AsJson = False) -> None:
-    """List the store's runs: state, counts, duration."""
+def runs(
+    store: StorePath,
+    as_json: AsJson = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Show what is at work, again and again, to its end.")
+    ] = False,
+    every: Annotated[
+        float, typer.Option("--every", min=0.1, metavar="SECONDS", help="With --watch: how often.")
+    ] = 5,
+) -> None:
+    """List the store's runs: state, counts, duration. Or watch one at work, from any machine.
+
+    For example: mien runs s3://results/faces --watch
+
+    With --watch --json each refresh is one line of JSON. Needs no key. Ends by
+    itself when no run is at work; Ctrl-C ends the watching, never the run.
+    """
+    if watch:
+        from pipelines.watch import watch as run
+
+        run(store, as_json, lambda: time.sleep(every))
+        return
     from pipelines.summary import print_runs
 
     print_runs(store, as_json)

@@ -115,6 +115,11 @@ def open_steps(settings: Settings) -> tuple[Step, ...]:
     return _scoring_steps(settings) if _crops_may_leave(settings) else ()
 
 
+def flow_stages(settings: Settings) -> tuple[str, ...]:
+    """The stages that segments wait in front of, in order; what runs in the child is one."""
+    return ("extract", *(step.name.lower() for step in open_steps(settings)), "write")
+
+
 def _crops_may_leave(settings: Settings) -> bool:
     return settings.cfg.privacy.anonymizer.name != "none"
 
