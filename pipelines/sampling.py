@@ -32,12 +32,16 @@ class Traits:
 
 @dataclass(frozen=True)
 class Stratum:
-    """Segments that are alike, and which of them were drawn, by their index."""
+    """Segments that are alike: how many, their seconds, which were drawn and which they are.
+
+    `drawn` and `members` are indices.
+    """
 
     key: Key
     segments: int
     seconds: float
     drawn: tuple[int, ...]
+    members: tuple[int, ...] = ()
 
 
 def keys(videos: Sequence[Traits]) -> list[Key]:
@@ -87,7 +91,7 @@ def draw(
         if wanted >= len(seconds):
             count = len(own)
         drawn = np.sort(rng.permutation(own)[:count])
-        strata.append(Stratum(key, len(own), total, tuple(drawn.tolist())))
+        strata.append(Stratum(key, len(own), total, tuple(drawn.tolist()), tuple(own)))
     return strata
 
 
