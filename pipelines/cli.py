@@ -13,7 +13,7 @@ from rich.table import Table
 
 from infra.errors import ConfigurationError, UserError
 from infra.offline import disable_telemetry
-from pipelines import cli_fit, cli_submit
+from pipelines import cli_fit, cli_plan, cli_submit
 from pipelines.arguments import (
     Arguments,
     AsJson,
@@ -293,6 +293,7 @@ def show(rows: list[dict[str, Any]], columns: tuple[str, ...], as_json: bool) ->
     Console(width=None if sys.stdout.isatty() else WIDTH).print(table)
 
 
+cli_plan.add_commands(app)
 cli_submit.add_commands(app)
 cli_fit.add_commands(app)
 
