@@ -1,9 +1,8 @@
 """One piece of work at a time in a thread, beside what its caller does meanwhile."""
 
 import threading
-from collections.abc import Callable
-from types import TracebackType
-from typing import Self
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 #: How long an interrupted caller waits for a piece of work that can still come to its end.
 LAST_SECONDS = 5.0
@@ -12,7 +11,7 @@ LAST_SECONDS = 5.0
 class Beside:
     """Starts a piece of work once the one before is done; what that raised is raised then.
 
-    Left by an exception, it does not wait long: the thread does not keep the process alive.
+    Its threads do not keep the process alive, as those of `concurrent.futures` do.
     """
 
     def __init__(self) -> None:
@@ -30,11 +29,14 @@ class Beside:
         self._thread = threading.Thread(target=self._run, args=(work,), daemon=True)
         self._thread.start()
 
+    def join(self, seconds: float | None = None) -> None:
+        """Wait until the present piece of work is done, or so long."""
+        if self._thread is not None:
+            self._thread.join(seconds)
+
     def wait(self) -> None:
         """Until the present piece of work is done. Raises what it raised."""
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
+        self.join()
         if self._error is not None:
             error, self._error = self._error, None
             raise error
@@ -42,19 +44,17 @@ class Beside:
     def _run(self, work: Callable[[], object]) -> None:
         try:
             work()
-        except BaseException as error:  # noqa: BLE001 - raised again by `wait`
+        except BaseException as error:  # noqa: BLE001 - not lost: `wait` raises it
             self._error = error
 
-    def __enter__(self) -> Self:
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if kind is None:
-            self.wait()
-        elif self._thread is not None:
-            self._thread.join(LAST_SECONDS)
+@contextmanager
+def beside() -> Iterator[Beside]:
+    """Waits at its end for what was started; left by an exception, not long."""
+    pieces = Beside()
+    try:
+        yield pieces
+    except BaseException:
+        pieces.join(LAST_SECONDS)
+        raise
+    pieces.wait()

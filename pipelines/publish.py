@@ -59,20 +59,22 @@ def publish(
     videos: list[Video],
     rows: dict[str, int],
     wave: int = 1,
-    cpus: float = 1,
+    spare_cpus: float = 0,
 ) -> Part:
     """Build all parts in Ray tasks; make them visible by one snapshot if every audit passes.
 
-    `rows` is the number of rows that each video will have in its largest table, `cpus` what every
-    task takes. When an audit fails, the files are deleted, staging stays, and the returned part has
-    failures.
+    `rows` is the number of rows that each video will have in its largest table. `spare_cpus`
+    are what a wave at work leaves free: parts are built one by one within these, else all at once.
+    When an audit fails, the files are deleted, staging stays, and the returned part has failures.
     """
-    build = ray.remote(num_cpus=cpus, max_retries=3)(build_part)
-    tasks = [
-        build.remote(batch, part, f"{batch.run_id}-{wave:04d}-{number:05d}")
-        for number, part in enumerate(partition(videos, rows, batch.max_rows))
-    ]
-    parts = _gathered(tasks)
+    build = ray.remote(num_cpus=spare_cpus or 1, max_retries=3)(build_part)
+    parts: list[Part] = []
+    tasks: list[ray.ObjectRef] = []
+    for number, part in enumerate(partition(videos, rows, batch.max_rows)):
+        tasks.append(build.remote(batch, part, f"{batch.run_id}-{wave:04d}-{number:05d}"))
+        if spare_cpus:  # more would take what the next wave's actors wait for
+            parts += _gathered([tasks.pop()])
+    parts += _gathered(tasks)
     whole = Part([f for p in parts for f in p.files], [a for p in parts for a in p.audits])
     if whole.failures:
         store.root.delete(file.path for file in whole.files)

@@ -55,7 +55,8 @@ def begin_run(cfg: Config, settings: Settings, store: Store, plan: Plan, retry: 
     if older:
         run_id, started = older.run_id, older.started
         done = tuple(wave for wave in older.waves if wave.published)
-        of_run[COVERED] -= sum(wave.counts["videos"] for wave in done)
+        own = sum(wave.counts["videos"] for wave in done)
+        of_run[COVERED] = max(0, of_run[COVERED] - own)  # another selection may not list them all
         if retry:
             forget_quarantined(store, run_id)
     else:

@@ -55,11 +55,11 @@ class Pools:
     write: int
 
 
-def size_pools(cfg: Config, rows: int, beside: float = 0) -> Pools:
+def size_pools(cfg: Config, rows: int, spare_cpus: float = 0) -> Pools:
     """Fill the cluster, with no more actors than rows; `ConfigurationError` where it is too small.
 
-    Every pool fits at once: Ray Data would wait for ever for one that does not. `beside` CPUs are
-    left to other work of the run.
+    Every pool fits at once: Ray Data would wait for ever for one that does not. `spare_cpus` are
+    left to other work of the run, which may hold them already.
     """
     cpus, gpus = free_cpus(), free_gpus()
     embed = max(1, int(gpus)) if cfg.embed.actors == "auto" else cfg.embed.actors
@@ -69,12 +69,13 @@ def size_pools(cfg: Config, rows: int, beside: float = 0) -> Pools:
     if cfg.extract.actors == "auto":
         extract = max(1, int(min(extract, (memory - _gib(0, embed)) / EXTRACT_GIB)))
     write = _writers(extract)
-    reserved = embed * EMBED_CPUS + LIGHT + write * LIGHT + beside  # LIGHT for Score
-    share = min(1.0, (cpus - reserved) / extract)
+    reserved = embed * EMBED_CPUS + LIGHT + write * LIGHT  # LIGHT for Score
+    share = min(1.0, (cpus - spare_cpus - reserved) / extract)
     if share < LIGHT:
         raise ConfigurationError(
             f"the cluster has {cpus:g} CPUs; {extract} extract and {embed} embed actors need at "
-            f"least {reserved + extract * LIGHT:g}: lower extract.actors or embed.actors"
+            f"least {spare_cpus + reserved + extract * LIGHT:g}: lower extract.actors or "
+            "embed.actors"
         )
     if _gib(extract, embed) > memory:
         raise ConfigurationError(
@@ -154,7 +155,9 @@ def score_segments(
 
     Once `stopping()`, segments that were not begun come out deferred.
     """
-    pools = size_pools(settings.cfg, len(segments), beside=LIGHT)  # the wave before is published
+    pools = size_pools(
+        settings.cfg, len(segments), spare_cpus=LIGHT
+    )  # the wave before is published
     steps = isolated_steps(settings)
     found = isolate(one_block_each(segments), steps, PLANNED, settings.cfg, pools, stopping)
     for step in open_steps(settings):

@@ -18,7 +18,7 @@ from infra.quality import merged
 from infra.runs import RunRecord
 from infra.stopping import Stop
 from infra.store import Store
-from pipelines.beside import Beside
+from pipelines.beside import beside
 from pipelines.plan import PASSES
 from pipelines.planned import Plan, Video, planned_table
 from pipelines.progress import VideoProgress
@@ -32,6 +32,8 @@ from schemas.reasons import DEFERRED, Deferral
 from schemas.tables import WRITTEN
 
 pc: Any = pyarrow.compute  # its functions are made at import: type checkers see none
+
+NO_STORAGE = "source or store did not answer, or the store is full"
 
 
 def work(
@@ -59,7 +61,7 @@ def work(
     with (
         stop.gentle(cfg.run.grace_seconds, console.print) as stopping,
         VideoProgress(console, plan.seconds, planned) as progress,
-        Beside() as publishing,
+        beside() as publishing,
     ):
         flow = functools.partial(
             score_segments,
@@ -89,24 +91,22 @@ def work(
             pace.took(len(written) - len(known), seconds)
             ended += len(written)
             publishing.wait()
-            storage_gone = Deferral.STORAGE in came["reason"].to_pylist()
-            if storage_gone:
-                raise left_over(storage_gone, planned - ended, planned)
+            if Deferral.STORAGE in came["reason"].to_pylist():
+                raise left_over(NO_STORAGE, planned - ended, planned)
             ready, mine, pending = _ready(wave.videos, pa.concat_tables([pending, written]))
             if ready:
                 done = counted(wave.number, ready, plan.usual_seconds, mine, seconds)
-                cpus = 1 if stop.asked or ended == planned else LIGHT
+                free = 0 if stop.asked or ended == planned else LIGHT
                 publishing.start(
-                    functools.partial(publish_wave, cfg, store, run_id, done, ready, mine, cpus)
+                    functools.partial(publish_wave, cfg, store, run_id, done, ready, mine, free)
                 )
             if stop.asked and ended < planned:
                 publishing.wait()
-                raise left_over(storage_gone, planned - ended, planned)
+                raise left_over("stopped", planned - ended, planned)
 
 
-def left_over(storage_gone: bool, left: int, planned: int) -> Resumable:
+def left_over(why: str, left: int, planned: int) -> Resumable:
     """What ends a run before all of its segments are scored."""
-    why = "source or store did not answer, or the store is full" if storage_gone else "stopped"
     return Resumable(
         f"{why}; {left} of {planned} segments are left: the same command goes on from here"
     )
@@ -174,12 +174,12 @@ def publish_wave(
     wave: runs.Wave,
     videos: list[Video],
     written: pa.Table,
-    cpus: float = 1,
+    spare_cpus: float = 0,
 ) -> None:
     """Publish the videos that a wave made ready, within the budget of the whole run.
 
-    `written` holds their WRITTEN rows; every part's task takes `cpus`. The run's record says what
-    was done. Killed between the tables and the record, a run misses the wave's counts there.
+    `written` holds their WRITTEN rows; `spare_cpus` is as for `publish`. The run's record says
+    what was done. Killed between the tables and the record, a run misses the wave's counts there.
 
     Raises:
         AuditFailed: Too much was quarantined, or an expectation failed. Then nothing of these
@@ -199,7 +199,7 @@ def publish_wave(
     )
     found = written.group_by("video_id").aggregate([("faces_found", "sum")]).to_pylist()
     rows = {row["video_id"]: row["faces_found_sum"] * len(cfg.score.methods) for row in found}
-    part = publish(batch, store, videos, rows, wave.number, cpus)
+    part = publish(batch, store, videos, rows, wave.number, spare_cpus)
     passed = [result for result in record.audit if result.success]
     if part.failures:
         save(store, record.model_copy(update={"audit": (*passed, *part.failures)}))

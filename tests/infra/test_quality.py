@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from infra.quality import audit
+from infra.quality import audit, merged
 from schemas.expectations import EXPECTATIONS
 from schemas.tables import LABELS, TABLES
 from tests.rows import store_tables
@@ -230,3 +230,15 @@ def test_an_expectation_that_cannot_be_computed_is_a_crash(
     monkeypatch.setitem(EXPECTATIONS, "tracks", (replace(rule, sql="t.no_such_column"),))
     with pytest.raises(Exception, match="no_such_column"):
         audit(part)
+
+
+def test_results_of_many_parts_are_one_an_expectation() -> None:
+    good, bad = audit(store_tables()), audit(changed(store_tables(), "scores", "anger", 2.0))
+    whole = merged([*good, *bad])
+    assert [(r.table, r.expectation) for r in whole] == [(r.table, r.expectation) for r in good]
+    for one, first, second in zip(whole, good, bad, strict=True):
+        assert one.observed == first.observed + second.observed
+        assert one.unexpected_count == first.unexpected_count + second.unexpected_count
+        assert one.success == (one.unexpected_count == 0)
+    assert not all(one.success for one in whole)
+    assert whole == merged([*bad, *good])

@@ -9,7 +9,7 @@ from infra import cluster
 from infra.cluster import _check_shared_memory, free_cpus, require_free
 from infra.errors import ConfigurationError
 from pipelines import steps
-from pipelines.steps import size_pools
+from pipelines.steps import LIGHT, size_pools
 from schemas.config import Config
 
 
@@ -61,3 +61,23 @@ def test_cpus_that_other_work_holds_are_named_and_come_back(
     monkeypatch.undo()
     ray.kill(holder)
     assert size_pools(joined, rows=1).extract == 1
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+def test_what_is_published_beside_a_wave_is_no_other_work() -> None:
+    """On a joined cluster the next wave begins while the one before still holds its share."""
+
+    @ray.remote(num_cpus=LIGHT)
+    class Publishing:
+        def ready(self) -> bool:
+            return True
+
+    require_free(free_cpus(), 0)  # whatever ran before has let go
+    held = Publishing.remote()
+    assert ray.get(held.ready.remote())
+    joined = Config.model_validate({"cluster": {"address": "auto"}})
+    begin = time.monotonic()
+    assert size_pools(joined, rows=100, spare_cpus=LIGHT).extract > 1
+    assert time.monotonic() - begin < 2
+    ray.kill(held)

@@ -49,6 +49,8 @@ def test_publishing_a_run_with_segments_to_score_says_how_to_go_on(tmp_path: Pat
     staging.discard(store.root, record.run_id, some)
     with pytest.raises(Resumable, match="1 segments to score yet"):
         publish_staged(store.root.url, None, [], Console(quiet=True))
+    ready = {v["video_id"] for v in store_tables()["videos"].to_pylist()} - {some[0][:-22]}
+    assert set(tables(tmp_path / "store")["videos"]["video_id"].to_pylist()) == ready
 
 
 def test_a_plain_error_in_a_task_stays_plain() -> None:

@@ -167,22 +167,29 @@ def test_a_changed_method_replaces_its_scores_and_nothing_else(
     assert len(after["videos"]) == len(before["videos"])
 
 
-def test_too_much_quarantined_publishes_nothing(archive: Path, tmp_path: Path) -> None:
+def test_too_much_quarantined_publishes_nothing_more(archive: Path, tmp_path: Path) -> None:
+    """A first wave of a good video, a second one with the broken file."""
+    limits = {"max_quarantined": 0.05, "wave_segments": 2}
     with pytest.raises(AuditFailed, match=r"run.max_quarantined allows 5.0%") as caught:
-        run(archive, tmp_path / "store", run={"max_quarantined": 0.05})
+        run(archive, tmp_path / "store", run=limits)
     assert caught.value.exit_code == 4
     store = Store.open(str(tmp_path / "store"), create=False)
-    assert store.latest().files == ()
+    assert [Path(v["uri"]).name for v in tables(tmp_path / "store")["videos"].to_pylist()] == [
+        "fast.mp4"
+    ]
     assert [r.state for r in runs.list_runs(store.root)] == [State.OVER_BUDGET]
     outcome = publish_staged(
         str(tmp_path / "store"), None, ["run.max_quarantined=1"], Console(quiet=True)
     )
     assert outcome.exit_code == 3
     assert len(tables(tmp_path / "store")["faces"]) == 40
+    assert outcome.record.counts["videos"] == 3
+    assert [wave.published for wave in outcome.record.waves] == [True, True]
 
 
 def test_a_first_sigterm_finishes_what_is_in_flight(tmp_path: Path) -> None:
     (tmp_path / "archive").mkdir()
+    write_video(tmp_path / "archive" / "a-short.mp4", frames(4, 0), fps=4)
     write_video(tmp_path / "archive" / "long.mp4", frames(320, 0), fps=4)
     cfg = config(tmp_path / "archive", tmp_path / "store", plan={"segment_seconds": 1})
     driver = start_until_staged(tmp_path / "job.yaml", cfg)
@@ -192,8 +199,10 @@ def test_a_first_sigterm_finishes_what_is_in_flight(tmp_path: Path) -> None:
     store = Store.open(str(tmp_path / "store"), create=False)
     record = runs.list_runs(store.root)[0]
     done = staging.staged_segments(store.root, record.run_id)
-    assert 1 <= len(done) < 79  # a rest of a second is read with the segment before it
-    assert f"stopped; {79 - len(done)} of 79 segments are left" in said
+    published = tables(tmp_path / "store")["videos"]["uri"].to_pylist()
+    assert [Path(uri).name for uri in published] == ["a-short.mp4"]  # it was ready
+    assert len(done) < 79  # a rest of a second is read with the segment before it
+    assert f"stopped; {79 - len(done)} of 80 segments are left" in said
     assert "Warning" not in said
     assert "stopping: what is in flight is being finished" in said
     assert record.state is State.INTERRUPTED

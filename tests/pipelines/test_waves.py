@@ -1,16 +1,21 @@
 """Waves: a plan is gone through once, in slices; what is ready is published beside the next one."""
 
 import threading
+from datetime import UTC, datetime
 from typing import Any
 
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.beside import Beside
+from infra.runs import RunRecord
+from pipelines.beside import beside
 from pipelines.planned import FULL, Video
+from pipelines.record import counted, with_waves
 from pipelines.waves import WAVE_SECONDS, Pace, Wave, waves
-from schemas.tables import CLOCK, MEDIA, SOURCE, VIDEOS
+from schemas.tables import CLOCK, MEDIA, SOURCE, VIDEOS, WRITTEN
+from tests.rows import staged_rows
 
 
 def video(number: int, segments: int) -> Video:
@@ -73,12 +78,34 @@ def test_work_beside_is_done_one_after_the_other_and_says_what_went_wrong() -> N
         order.append(1)
         raise ValueError("first")
 
-    with pytest.raises(ValueError, match="first"), Beside() as beside:  # noqa: PT012
-        beside.start(first)
-        assert order == []
-        go.set()
-        beside.start(lambda: order.append(2))
+    def both() -> None:
+        with beside() as pieces:
+            pieces.start(first)
+            assert order == []
+            assert not pieces.failed
+            go.set()
+            pieces.start(lambda: order.append(2))
+
+    with pytest.raises(ValueError, match="first"):
+        both()
     assert order == [1]
-    with Beside() as beside:
-        beside.start(lambda: order.append(2))
+    with beside() as pieces:
+        pieces.start(lambda: order.append(2))
     assert order == [1, 2]
+
+
+def test_counts_of_a_run_are_those_of_its_waves() -> None:
+    of_run = {"videos_covered": 4, "skipped: hidden": 1, "faces": 99}
+    record = RunRecord(run_id="r", started=datetime(2026, 1, 1, tzinfo=UTC), counts=of_run)
+    rows = staged_rows().select(WRITTEN.names)
+    videos = sorted(set(rows["video_id"].to_pylist()))
+    parts = [rows.filter(pc.field("video_id") == name) for name in videos]
+    done = [counted(n, [video(n, 2)], 7.0, part, 1.0) for n, part in enumerate(parts)]
+    done.append(counted(9, [video(9, 0)], 7.0, rows.slice(0, 0), 1.0))
+    whole = with_waves(record, done)
+    assert whole.counts["faces"] == sum(rows["faces_found"].to_pylist())
+    assert whole.counts["videos"] == len(parts) + 1
+    assert (whole.counts["videos_covered"], whole.counts["skipped: hidden"]) == (4, 1)
+    assert whole.quarantined_seconds == 7
+    assert whole.stages["embed"].rows == whole.counts["faces"]
+    assert with_waves(whole, done[:1]) == with_waves(record, done[:1])
