@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 import tempfile
+from itertools import zip_longest
 from pathlib import Path, PurePosixPath
 from typing import Any, TextIO
 from urllib.parse import SplitResult, urlsplit
@@ -18,7 +19,7 @@ from urllib.request import getproxies, proxy_bypass
 
 RUN_TAG = "mien.run_id"
 _CONNECT_SECONDS = 3
-_ITEMS = 100  # what MLflow takes in one call
+_ITEMS, _METRICS = 100, 800  # what MLflow takes in one call: of params, of tags; of metrics
 
 
 def main() -> None:
@@ -94,12 +95,23 @@ def _write(
     tags = [RunTag(*item) for item in payload["tags"].items()]
     at = payload["end_ms"]
     metrics = [Metric(name, value, at, 0) for name, value in payload["metrics"].items()]
-    for start in range(0, max(len(params), len(tags), len(metrics)), _ITEMS):
-        end = start + _ITEMS
-        client.log_batch(run_id, metrics[start:end], params[start:end], tags[start:end])
+    metrics += [
+        Metric(name, value, point["at_ms"], point["step"])
+        for point in payload.get("curve", ())
+        for name, value in point["values"].items()
+    ]
+    parts = zip_longest(
+        _cut(metrics, _METRICS), _cut(params, _ITEMS), _cut(tags, _ITEMS), fillvalue=()
+    )
+    for part in parts:
+        client.log_batch(run_id, *part)
     for name, data in payload["artifacts"].items():
         _log_artifact(client, run_id, PurePosixPath(name), base64.b64decode(data))
     client.set_terminated(run_id, payload["status"], payload["end_ms"])
+
+
+def _cut(items: list[Any], most: int) -> list[list[Any]]:
+    return [items[start : start + most] for start in range(0, len(items), most)]
 
 
 def _experiment(client: Any, name: str, artifacts_uri: str | None) -> str:

@@ -11,7 +11,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
+from infra.live import Point
 from infra.offline import disable_telemetry
 from infra.runs import FOLDER, RunRecord, State
 from infra.storage import Root
@@ -57,19 +58,25 @@ class Tracker:
         if self._cfg.enabled and self._writer is None:
             self._writer = self._start()
 
-    def log_run(self, record: RunRecord, artifacts: Mapping[str, bytes | Path]) -> str | None:
+    def log_run(
+        self,
+        record: RunRecord,
+        artifacts: Mapping[str, bytes | Path],
+        curve: Sequence[Point] = (),
+    ) -> str | None:
         """Write a finished run, and what is waiting from earlier ones.
 
         Args:
             record: The run. Source and store stay out of what is sent.
             artifacts: By name, with folders: contents or local files. No video's uri in them.
+            curve: What was measured while it worked; becomes metrics named `live/...`.
 
         Returns:
             One plain line when MLflow could not be reached in time; nothing is lost then.
         """
         if not self._cfg.enabled:
             return None
-        payload = _payload(record, artifacts)
+        payload = _payload(record, artifacts, curve)
         self._root.write(_rel(record.run_id), json.dumps(payload).encode())
         return self.flush()
 
@@ -145,7 +152,9 @@ def _rel(run_id: str) -> str:
     return f"{FOLDER}/{run_id}{_BUFFER}"
 
 
-def _payload(record: RunRecord, artifacts: Mapping[str, bytes | Path]) -> dict[str, Any]:
+def _payload(
+    record: RunRecord, artifacts: Mapping[str, bytes | Path], curve: Sequence[Point]
+) -> dict[str, Any]:
     config = yaml.safe_load(record.config_yaml) or {}
     shown = {key: value for key, value in config.items() if key not in _PRIVATE_KEYS}
     audit = [result.model_dump() for result in record.audit]
@@ -169,6 +178,14 @@ def _payload(record: RunRecord, artifacts: Mapping[str, bytes | Path]) -> dict[s
             **{f"version.{name}": value for name, value in record.versions.items()},
         },
         "metrics": _metrics(record),
+        "curve": [
+            {
+                "at_ms": _milliseconds(point.at),
+                "step": round((point.at - record.started).total_seconds()),
+                "values": {f"live/{name}": value for name, value in point.values.items()},
+            }
+            for point in curve
+        ],
         "artifacts": {
             name: base64.b64encode(data).decode() for name, data in sorted(contents.items())
         },

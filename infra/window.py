@@ -3,9 +3,10 @@
 Ray Data bounds the bytes between stages, not the rows: while a later stage starts or restarts,
 small segments pile up behind it, begun and not staged. This policy lets the first stage take a row
 only while fewer than `ROWS` are anywhere in the flow. Of mien, this file alone hangs on Ray Data's
-internals.
+internals, so it is also what knows how much is where.
 """
 
+import weakref
 from typing import Any
 
 from ray.data import Dataset
@@ -17,6 +18,8 @@ from ray.data._internal.execution.backpressure_policy import (
 from ray.data._internal.execution.operators.map_operator import MapOperator
 
 ROWS = "mien.rows_under_way"
+#: The flow that runs in this process; Ray makes the policy, so nobody can be handed it.
+_present: "weakref.ref[Window] | None" = None
 
 
 class Window(BackpressurePolicy):
@@ -28,15 +31,17 @@ class Window(BackpressurePolicy):
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self._stages = [stage for stage in self._topology if isinstance(stage, MapOperator)]
-        if self._stages:
-            first: Any = self._topology[self._stages[0]]
+        self.stages = [stage for stage in self._topology if isinstance(stage, MapOperator)]
+        if self.stages:
+            first: Any = self._topology[self.stages[0]]
             waiting = first.has_pending_bundles
             first.has_pending_bundles = lambda: waiting() and self._has_room()
+        global _present
+        _present = weakref.ref(self)
 
     def _has_room(self) -> bool:
-        queued = sum(_rows(stage, waiting=True) for stage in self._stages[1:])
-        inside = sum(_rows(stage, waiting=False) for stage in self._stages)
+        queued = sum(_rows(stage, waiting=True) for stage in self.stages[1:])
+        inside = sum(_rows(stage, waiting=False) for stage in self.stages)
         return queued + inside < self._data_context.get_config(ROWS)
 
 
@@ -57,3 +62,12 @@ def bound(flow: Dataset, rows: int) -> None:
     policies = [*ENABLED_BACKPRESSURE_POLICIES, Window]
     flow.context.set_config(ENABLED_BACKPRESSURE_POLICIES_CONFIG_KEY, policies)
     flow.context.set_config(ROWS, rows)
+
+
+def under_way() -> list[tuple[int, int]]:
+    """Segments that wait in front of each stage of the present flow, and that are in it."""
+    flow = _present() if _present else None
+    if flow is None:
+        return []
+    counts = [(_rows(stage, waiting=True), _rows(stage, waiting=False)) for stage in flow.stages]
+    return [(round(waiting), max(0, round(inside))) for waiting, inside in counts]

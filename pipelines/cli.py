@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +13,7 @@ from rich.table import Table
 
 from infra.errors import ConfigurationError, UserError
 from infra.offline import disable_telemetry
-from pipelines import cli_fit, cli_submit
+from pipelines import cli_fit, cli_plan, cli_submit
 from pipelines.arguments import (
     Arguments,
     AsJson,
@@ -158,8 +159,28 @@ def compact(
 
 
 @app.command()
-def runs(store: StorePath, as_json: AsJson = False) -> None:
-    """List the store's runs: state, counts, duration."""
+def runs(
+    store: StorePath,
+    as_json: AsJson = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Show what is at work, again and again, to its end.")
+    ] = False,
+    every: Annotated[
+        float, typer.Option("--every", min=0.1, metavar="SECONDS", help="With --watch: how often.")
+    ] = 5,
+) -> None:
+    """List the store's runs: state, counts, duration. Or watch one at work, from any machine.
+
+    For example: mien runs s3://results/faces --watch
+
+    With --watch --json each refresh is one line of JSON. Needs no key. Ends by
+    itself when no run is at work; Ctrl-C ends the watching, never the run.
+    """
+    if watch:
+        from pipelines.watch import watch as run
+
+        run(store, as_json, lambda: time.sleep(every))
+        return
     from pipelines.summary import print_runs
 
     print_runs(store, as_json)
@@ -272,6 +293,7 @@ def show(rows: list[dict[str, Any]], columns: tuple[str, ...], as_json: bool) ->
     Console(width=None if sys.stdout.isatty() else WIDTH).print(table)
 
 
+cli_plan.add_commands(app)
 cli_submit.add_commands(app)
 cli_fit.add_commands(app)
 

@@ -2,14 +2,10 @@
 
 import time
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-import pyarrow as pa
-import pyarrow.compute
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
-
-pc: Any = pyarrow.compute  # its functions are made at import: type checkers see none
 
 EVERY_SECONDS = 15.0
 
@@ -55,46 +51,30 @@ class _Live:
 class VideoProgress(_Live):
     """Counts seconds of video; the ETA follows from seconds of work a second of video."""
 
-    def __init__(
-        self, console: Console, total_seconds: float, segments: int, what: str = "scoring"
-    ) -> None:
+    def __init__(self, console: Console, total_seconds: float, segments: int, what: str) -> None:
         self._total = max(total_seconds, 1e-9)
         super().__init__(console, what, self._total)
         self._segments = segments
-        self._done = self._before = 0.0
+        self._done = 0.0
         self._faces = 0
         self._count = 0
 
-    def add(self, written: pa.Table) -> None:
-        """So many more segments, WRITTEN rows, are written."""
-        self.count(_spans(written), sum(written["faces_found"].to_pylist()), len(written))
-
-    def skip(self, written: pa.Table) -> None:
-        """So many segments were written before: they say nothing of the speed."""
-        seconds = _spans(written)
-        self._before += seconds
-        self.count(seconds, sum(written["faces_found"].to_pylist()), len(written))
-
-    def count(self, seconds: float, faces: int, segments: int = 1) -> None:
-        """So many seconds of video are done."""
+    def count(self, seconds: float, faces: int) -> None:
+        """One more segment of so many seconds of video is done."""
         self._done += seconds
         self._faces += faces
-        self._count += segments
+        self._count += 1
         line = self._line()
         self._show(self._done, self._total, line, f" {self._done / self._total:.0%}, {line}")
 
     def _line(self) -> str:
         spent = time.monotonic() - self._begin
-        speed = (self._done - self._before) / max(spent, 1e-9)
+        speed = self._done / max(spent, 1e-9)
         left = (self._total - self._done) / max(speed, 1e-9)
         return (
             f"{self._count}/{self._segments} segments, {self._faces} faces, "
             f"{speed:.1f} x real time, ETA {clock(left)}"
         )
-
-
-def _spans(written: pa.Table) -> float:
-    return pc.sum(pc.subtract(written["end_seconds"], written["start_seconds"])).as_py() or 0.0
 
 
 def clock(seconds: float) -> str:

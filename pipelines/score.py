@@ -1,7 +1,7 @@
 """Score: list, plan, extract to write, reconcile, publish. The main job."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 
 import yaml
@@ -10,17 +10,21 @@ from rich.console import Console
 from infra import runs, staging
 from infra.cluster import cluster
 from infra.errors import AuditFailed, Resumable, StoreBusy, StoreError
+from infra.exporter import Exporter, exporting
 from infra.listing import list_sources
+from infra.live import Point
 from infra.runs import RunRecord, State
 from infra.stopping import stoppable
 from infra.store import Store
 from infra.tables import table_rows
 from infra.tracking import Tracker
 from pipelines.configuration import config_from, require_governance, source_and_store
+from pipelines.live import Live
 from pipelines.plan import make_plan
 from pipelines.planned import Plan, plan_videos
 from pipelines.record import UNFINISHED, Outcome, begin_run, counted, end_run, quarantined, tidy
 from pipelines.settings import resolve_settings
+from pipelines.steps import flow_stages
 from pipelines.summary import report_page
 from pipelines.work import ids, next_wave, publish_wave, work
 from schemas.config import Config
@@ -40,6 +44,18 @@ def score(
     `wait_seconds` is how long to wait for another run that holds the store.
     """
     require_governance(cfg)
+    with exporting(cfg.run) as exporter:
+        return _score(cfg, exporter, console, limit, retry, wait_seconds)
+
+
+def _score(
+    cfg: Config,
+    exporter: Exporter,
+    console: Console,
+    limit: int | None,
+    retry: bool,
+    wait_seconds: float,
+) -> Outcome:
     settings = resolve_settings(cfg)
     source, store_url = source_and_store(cfg)
     sources, skipped = list_sources(
@@ -61,8 +77,10 @@ def score(
         record = begin_run(cfg, settings, store, plan, retry)
         if not plan.videos:
             return end_run(store, record, State.NOTHING_NEW, "nothing new")
-        with recorded(store, record, tracker, console):
-            work(settings, store, record, plan, console, stop)
+        live = Live(store, record, plan, flow_stages(settings))
+        exporter.source = live.now
+        with live, recorded(store, record, tracker, console, live.points):
+            work(settings, store, record, plan, console, stop, live)
             return finish(store, record.run_id)
 
 
@@ -126,8 +144,14 @@ def finish(store: Store, run_id: str) -> Outcome:
 
 
 @contextmanager
-def recorded(store: Store, record: RunRecord, tracker: Tracker, console: Console) -> Iterator[None]:
-    """However the block ends, the run's record says so, and MLflow hears of it.
+def recorded(
+    store: Store,
+    record: RunRecord,
+    tracker: Tracker,
+    console: Console,
+    curve: Callable[[], Sequence[Point]] = tuple,
+) -> Iterator[None]:
+    """However the block ends, the run's record says so, and MLflow hears of it and of its `curve`.
 
     Interruption is turned into `Resumable` (exit 6).
     """
@@ -155,8 +179,10 @@ def recorded(store: Store, record: RunRecord, tracker: Tracker, console: Console
         raise
     finally:
         final = runs.load(store.root, record.run_id)
-        if not store.lost and (warning := tracker.log_run(final, _artifacts(store, final))):
-            console.print(f"note: {warning}")
+        if not store.lost:
+            warning = tracker.log_run(final, _artifacts(store, final), curve())
+            if warning:
+                console.print(f"note: {warning}")
 
 
 def _artifacts(store: Store, record: RunRecord) -> dict[str, bytes]:

@@ -55,17 +55,30 @@ class Pools:
     write: int
 
 
-def size_pools(cfg: Config, rows: int, spare_cpus: float = 0) -> Pools:
+@dataclass(frozen=True)
+class Resources:
+    """What a cluster has for work."""
+
+    cpus: float
+    gpus: float
+    memory_gib: float = math.inf
+
+
+def size_pools(
+    cfg: Config, rows: int, spare_cpus: float = 0, elsewhere: Resources | None = None
+) -> Pools:
     """Fill the cluster, with no more actors than rows; `ConfigurationError` where it is too small.
 
     Every pool fits at once: Ray Data would wait for ever for one that does not. `spare_cpus` are
-    left to other work of the run, which may hold them already.
+    left to other work of the run, which may hold them already; `elsewhere` sizes the pools for
+    another cluster than the one in reach.
     """
-    cpus, gpus = free_cpus(), free_gpus()
+    on = elsewhere or Resources(free_cpus(), free_gpus(), free_memory_gib())
+    cpus, gpus = on.cpus, on.gpus
     embed = max(1, int(gpus)) if cfg.embed.actors == "auto" else cfg.embed.actors
     extract = max(1, int(cpus)) if cfg.extract.actors == "auto" else cfg.extract.actors
     extract = min(extract, rows)
-    memory = free_memory_gib()
+    memory = on.memory_gib
     if cfg.extract.actors == "auto":
         extract = max(1, int(min(extract, (memory - _gib(0, embed)) / EXTRACT_GIB)))
     write = _writers(extract)
@@ -83,7 +96,7 @@ def size_pools(cfg: Config, rows: int, spare_cpus: float = 0) -> Pools:
             f"embed actors need about {_gib(extract, embed):.1f}: lower extract.actors or "
             "embed.actors, or give its nodes more"
         )
-    if cfg.cluster.address != "local":  # that one is nobody else's
+    if cfg.cluster.address != "local" and elsewhere is None:  # local is nobody else's
         require_free(reserved + extract * share, min(embed, gpus))
     return Pools(extract, share, embed, min(1.0, gpus / embed) if gpus else 0, write)
 
@@ -114,6 +127,11 @@ def isolated_steps(settings: Settings) -> tuple[Step, ...]:
 def open_steps(settings: Settings) -> tuple[Step, ...]:
     """What runs in actors, on safe crops."""
     return _scoring_steps(settings) if _crops_may_leave(settings) else ()
+
+
+def flow_stages(settings: Settings) -> tuple[str, ...]:
+    """The stages that segments wait in front of, in order; what runs in the child is one."""
+    return ("extract", *(step.name.lower() for step in open_steps(settings)), "write")
 
 
 def _crops_may_leave(settings: Settings) -> bool:
@@ -155,14 +173,20 @@ def score_segments(
 
     Once `stopping()`, segments that were not begun come out deferred.
     """
-    pools = size_pools(
-        settings.cfg, len(segments), spare_cpus=LIGHT
-    )  # the wave before is published
+    # the wave before is published beside it
+    pools = size_pools(settings.cfg, len(segments), spare_cpus=LIGHT)
+    return write(scored_rows(segments, settings, pools, stopping), store, run_id, pools)
+
+
+def scored_rows(
+    segments: pa.Table, settings: Settings, pools: Pools, stopping: Callable[[], bool]
+) -> Dataset:
+    """PLANNED rows in, rows as Write takes them out: no crop and no embedding among it."""
     steps = isolated_steps(settings)
     found = isolate(one_block_each(segments), steps, PLANNED, settings.cfg, pools, stopping)
     for step in open_steps(settings):
         found = in_actors(found, step, pools)
-    return write(found, store, run_id, pools)
+    return found
 
 
 def crop_segments(segments: pa.Table, settings: Settings) -> Dataset:

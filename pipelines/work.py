@@ -19,9 +19,10 @@ from infra.runs import RunRecord
 from infra.stopping import Stop
 from infra.store import Store
 from pipelines.beside import beside
+from pipelines.live import Live
+from pipelines.live_view import Shown
 from pipelines.plan import PASSES
 from pipelines.planned import Plan, Video, planned_table
-from pipelines.progress import VideoProgress
 from pipelines.publish import Batch, lost_rows, publish
 from pipelines.record import check_budget, counted, save, with_waves
 from pipelines.settings import Settings
@@ -43,6 +44,7 @@ def work(
     plan: Plan,
     console: Console,
     stop: Stop,
+    live: Live,
 ) -> None:
     """Score wave after wave, and publish what a wave makes ready beside the next one.
 
@@ -60,31 +62,30 @@ def work(
     pending = WRITTEN.empty_table()  # of videos that have segments to come
     with (
         stop.gentle(cfg.run.grace_seconds, console.print) as stopping,
-        VideoProgress(console, plan.seconds, planned) as progress,
+        Shown(console, live.now) as shown,
         beside() as publishing,
     ):
-        flow = functools.partial(
-            score_segments,
-            settings=settings,
-            store=store.root,
-            run_id=run_id,
-            stopping=stopping,
-        )
+
+        def flow(segments: pa.Table) -> ray.data.Dataset:
+            live.begin(segments)
+            return score_segments(segments, settings, store.root, run_id, stopping)
 
         def watch(batch: pa.Table) -> None:
             """Storage that is gone, or an audit that failed, stops the rest of the wave."""
-            progress.add(batch.filter(pc.field("status") != DEFERRED))
+            live.add(batch)
+            shown.step()
             if publishing.failed or Deferral.STORAGE in batch["reason"].to_pylist():
                 stop.ask()
 
         for wave in waves(plan.videos, staged, planned, pace, next_wave(record)):
-            begin = time.monotonic()
+            begin, live.wave = time.monotonic(), wave.number
             known = staging.read_staged(store.root, run_id, ids(wave.staged), WRITTEN.names)
-            progress.skip(known)
+            live.add(known, earlier=True)
             rows = [known, *_scored(wave, flow, watch, stop)]
             lost = [] if stop.asked else _without(wave.todo, rows)
             if lost:
                 rows.append(staging.write_segments(lost_rows(lost), store.root, run_id))
+                live.add(rows[-1])
             came = pa.concat_tables(rows)
             written = came.filter(pc.field("status") != DEFERRED)
             seconds = time.monotonic() - begin
@@ -103,6 +104,7 @@ def work(
             if stop.asked and ended < planned:
                 publishing.wait()
                 raise left_over("stopped", planned - ended, planned)
+        live.phase = "publishing"
 
 
 def left_over(why: str, left: int, planned: int) -> Resumable:

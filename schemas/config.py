@@ -169,6 +169,10 @@ class Run(Section):
     many; `auto` is about 15 minutes of work, by the speed so far."""
     publish_rows: Annotated[int, Field(ge=1)] = 1_000_000
     """Most rows in one part of a table."""
+    metrics_port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    """Port on which the driver serves Prometheus metrics; null serves none."""
+    metrics_host: str = "127.0.0.1"
+    """Address that it listens on; `0.0.0.0` lets other machines scrape. There is no password."""
 
     @field_validator("stop_at", mode="before")
     @classmethod

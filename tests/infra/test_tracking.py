@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from infra.live import Point
 from infra.runs import RunRecord, Stage, State, new_run_id
 from infra.storage import Root
 from infra.tracking import Tracker
@@ -69,7 +70,11 @@ def test_a_server_out_of_reach_costs_a_warning_and_the_next_call_sends_all(
 
     here = Tracker(Tracking(), root)
     here.warm()
-    assert here.log_run(kept, {"report/report.html": b"<html>"}) is None
+    curve = [
+        Point(NOW + timedelta(seconds=30 * step), {"faces": step, "embed_rows_per_second": 0.5})
+        for step in range(500)
+    ]
+    assert here.log_run(kept, {"report/report.html": b"<html>"}, curve) is None
     assert root.list("runs") == []
     assert {name for (name,) in rows(root, "select name from runs")} == {lost.run_id, kept.run_id}
     assert here.log_run(kept.model_copy(update={"state": State.FAILED}), {}) is None
@@ -81,6 +86,12 @@ def test_a_server_out_of_reach_costs_a_warning_and_the_next_call_sends_all(
     assert metrics["count.faces"] == 3
     assert metrics["stage.extract.rows_per_second"] == 5
     assert metrics["wall_seconds"] == 5
+    faces = rows(
+        root, "select step, timestamp, value from metrics where key = 'live/faces' order by step"
+    )
+    begin = int(NOW.timestamp() * 1000)
+    assert faces == [(30 * step, begin + 30_000 * step, step) for step in range(500)]
+    assert metrics["live/embed_rows_per_second"] == 0.5
     files = {path.name: path for path in Path(root.url, "mlflow-artifacts").rglob("*.*")}
     assert set(files) == {"config.yaml", "audit.json", "report.html"}
     everything = b"".join(path.read_bytes() for path in Path(root.url).rglob("*") if path.is_file())

@@ -66,12 +66,12 @@ def losing(times: int, planned: list[int]) -> Any:
     """The flow of the main job, which loses the first segment of a video so many times."""
     real = work.score_segments
 
-    def flow(segments: pa.Table, **rest: Any) -> ray.data.Dataset:
+    def flow(segments: pa.Table, *rest: Any) -> ray.data.Dataset:
         planned.append(len(segments))
         if len(planned) > times:
-            return real(segments, **rest)
+            return real(segments, *rest)
         left = segments.filter(pc.greater(segments["start_seconds"], 0))
-        return real(left, **rest) if len(left) else ray.data.from_arrow(WRITTEN.empty_table())
+        return real(left, *rest) if len(left) else ray.data.from_arrow(WRITTEN.empty_table())
 
     return flow
 

@@ -1,16 +1,34 @@
 """What a cluster is short of is said before anything waits for it."""
 
+import socket
 import time
+from pathlib import Path
 
 import pytest
 import ray
+from rich.console import Console
 
 from infra import cluster
 from infra.cluster import _check_shared_memory, free_cpus, require_free
 from infra.errors import ConfigurationError
 from pipelines import steps
+from pipelines.score import score
 from pipelines.steps import LIGHT, size_pools
 from schemas.config import Config
+from tests.pipelines.jobs import job
+
+
+def test_a_metrics_port_that_is_taken_is_named_before_anything_is_made(tmp_path: Path) -> None:
+    (tmp_path / "archive").mkdir()
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        run = {"metrics_port": listener.getsockname()[1]}
+        cfg = job(str(tmp_path / "archive"), str(tmp_path / "store"), "mien-lite", run=run)
+        with pytest.raises(ConfigurationError, match=r"run\.metrics_port") as caught:
+            score(cfg, Console(quiet=True))
+    assert caught.value.exit_code == 2
+    assert not (tmp_path / "store").exists()
 
 
 def test_too_little_shared_memory_is_named_before_ray_starts() -> None:

@@ -2,6 +2,8 @@
 
 import shutil
 import signal
+import socket
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -11,9 +13,10 @@ import pyarrow.compute as pc
 import pytest
 from rich.console import Console
 
-from infra import runs, staging
+from infra import live, runs, staging
 from infra.errors import AuditFailed
 from infra.runs import State
+from infra.storage import Root
 from infra.store import Store
 from infra.tables import table_rows
 from pipelines.record import Outcome
@@ -21,6 +24,7 @@ from pipelines.score import publish_staged, score
 from schemas.config import Config
 from schemas.tables import TABLES
 from tests.pipelines.jobs import frames, job, same_rows, start_until_staged, tables
+from tests.pipelines.onlooker import Onlooker
 from tests.videos import write_video
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
@@ -54,9 +58,15 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def scored(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome]:
-    store = tmp_path_factory.mktemp("scored") / "store"
-    return store, run(archive, store)
+def onlooker(tmp_path_factory: pytest.TempPathFactory) -> Onlooker:
+    return Onlooker(tmp_path_factory.mktemp("scored") / "store")
+
+
+@pytest.fixture(scope="module")
+def scored(archive: Path, onlooker: Onlooker) -> tuple[Path, Outcome]:
+    with onlooker, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pipelines.live.EVERY_SECONDS", 0.2)
+        return onlooker.store, run(archive, onlooker.store, run={"metrics_port": onlooker.port})
 
 
 @pytest.fixture
@@ -76,6 +86,35 @@ def test_a_broken_file_costs_itself_alone(scored: tuple[Path, Outcome]) -> None:
     for name in ("slow.mp4", "fast.mp4"):
         assert videos[name]["status"] == "ok"
         assert videos[name]["seconds_scored"] == pytest.approx(5)
+
+
+def test_a_run_is_seen_from_outside_while_it_works(
+    scored: tuple[Path, Outcome], onlooker: Onlooker
+) -> None:
+    rows, last = tables(scored[0]), onlooker.news[-1]
+    assert last.segments == {"ok": 4}
+    assert (last.written, last.planned_segments) == (4, 4)
+    assert last.seconds == last.planned_seconds == pytest.approx(10)
+    assert last.faces == last.stages["embed"].rows == len(rows["faces"])
+    assert (last.wave, last.quarantined) == (1, {"no_video": 1})
+    assert last.cluster
+    assert last.cluster.cpus == 4
+    assert last.cluster.object_store_capacity_bytes > 0
+    assert any(news.cluster.cpus_in_use for news in onlooker.news if news.cluster)
+    at_work = [news.stages for news in onlooker.news if news.stages["extract"].in_flight]
+    assert at_work[0]["extract"].queued
+    assert at_work[0]["embed"].queued is not None
+    text = [scrape for scrape in onlooker.scrapes if "mien_faces" in scrape][-1]
+    assert 'mien_segments_total{status="ok"} 4.0' in text
+    assert f"mien_faces_total {last.faces:.1f}" in text
+    said = "".join([*onlooker.scrapes, *(news.model_dump_json() for news in onlooker.news)])
+    for video in rows["videos"].to_pylist():
+        assert video["video_id"] not in said
+        assert Path(video["uri"]).name not in said
+    assert live.told(Root(str(scored[0]))) == {}
+    assert not {t.name for t in threading.enumerate()} & {"mien-live"}
+    with socket.socket() as client:
+        assert client.connect_ex(("127.0.0.1", onlooker.port))
 
 
 def test_every_sampled_frame_has_its_face_in_one_track(scored: tuple[Path, Outcome]) -> None:
@@ -222,11 +261,13 @@ def test_a_stopped_driver_is_gone_on_with_and_nothing_differs(
     driver.send_signal(stop)
     assert driver.wait(timeout=60) == code
     done = len(list(store.glob("staging/*/*.parquet")))
+    assert len(list(store.glob("runs/*.live.json"))) == (stop is signal.SIGKILL)
     assert Store.open(str(store), create=False).latest().files == ()
     outcome = run(archive, store)
     assert outcome.exit_code == 3
     assert len(runs.list_runs(Store.open(str(store), create=False).root)) == 1
     assert 1 <= done < 6
+    assert not list(store.glob("runs/*.live.json"))
     same_rows(scored[0], store)
 
 
