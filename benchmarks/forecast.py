@@ -9,6 +9,7 @@ a store's first run, so that both probe every file. Best on a machine that does 
 
 import argparse
 import json
+import math
 import shutil
 import subprocess
 import sys
@@ -56,15 +57,15 @@ def timed(command: list[str]) -> tuple[float, dict[str, Any]]:
     return time.perf_counter() - begin, json.loads(done.stdout)
 
 
-def compared(name: str, estimate: dict[str, float], actual: float) -> dict[str, Any]:
-    low, high = estimate["low"], estimate["high"]
+def compared(name: str, estimate: dict[str, Any], actual: float) -> dict[str, Any]:
+    low, high = (estimate[end] for end in ("low", "high"))
     return {
         "what": name,
         "forecast": round(estimate["value"], 3),
-        "interval": [round(low, 3), round(high, 3)],
+        "interval": [end if end is None else round(end, 3) for end in (low, high)],
         "actual": round(actual, 3),
         "relative_error": round(estimate["value"] / actual - 1, 4) if actual else None,
-        "within_interval": low <= actual <= high,
+        "within_interval": (low or 0) <= actual <= (math.inf if high is None else high),
     }
 
 

@@ -3,7 +3,9 @@
 Pure. The stages work at once, each on a pool of its own, so the slowest one bounds: its busy
 seconds divided by its actors, times `Timing.factor`, the wall seconds that the sample run took for
 each such second while its pools were full. Before that come listing, probing and the start of the
-actors, as measured; after it a rest during which not every actor is busy, and publishing.
+actors, as measured. Each wave ends with a rest during which not every actor is busy, and the next
+one starts its actors again. Publishing the last wave comes after it; the others' is done beside,
+and only its own CPU-seconds count.
 
 Another cluster is taken to have CPUs and GPUs like this one's, memory enough, and a source that
 answers as fast.
@@ -18,6 +20,8 @@ import numpy as np
 
 from pipelines.forecast import STAGES, Estimate, Floats, Forecast
 from pipelines.steps import Pools
+from pipelines.waves import wave_sizes
+from schemas.config import Run
 
 #: Pools count as full in a sample only if every actor was seen to do this many segments.
 LEAST_ROUNDS = 2
@@ -112,7 +116,7 @@ def wall_time(
     pools: Pools,
     measured_pools: Pools,
     cpus: float,
-    publish_rows: int,
+    run: Run,
     embeds_in_child: bool,
 ) -> Wall:
     """The wall time on a cluster of these pools. Probing takes longer where fewer actors do it."""
@@ -124,13 +128,21 @@ def wall_time(
     probe = timing.probe * max(1.0, measured_pools.extract / pools.extract)
     before = timing.before - timing.probe + probe
     busy = sum(float(predicted.totals[stage][0].sum()) for stage in STAGES)
-    rest = (1 - 1 / pools.extract) / 2 * busy / max(predicted.segments, 1)  # the last round
-    parts = max(1, math.ceil(max(e.value for e in predicted.rows.values()) / publish_rows))
+    count = max(predicted.segments, 1)
+    rest = (1 - 1 / pools.extract) / 2 * busy / count  # the last round of a wave
+    sizes = wave_sizes(
+        count, float(working[0]) / count, timing.warm + rest, run.wave_segments, cpus
+    )
+    between = (len(sizes) - 1) * (rest + timing.warm)
+    last = sizes[-1] / count
+    most_rows = max(estimate.value for estimate in predicted.rows.values())
+    parts = max(1, math.ceil(last * most_rows / run.publish_rows))
     at_once = max(1, min(parts, int(cpus)))
     rounds = math.ceil(parts / at_once)
     after = rest + timing.publish + (rounds - 1) * timing.part + timing.end
-    resolving = predicted.totals["resolve"].sum(axis=1) / at_once
-    total = before + working + resolving + after
+    resolve = predicted.totals["resolve"].sum(axis=1)
+    resolving, beside = last * resolve / at_once, (1 - last) * resolve / max(1, int(cpus))
+    total = before + working + between + beside + resolving + after
     return Wall(
         draws.interval(slowest, remeasured=True, made=total),
         {name: draws.interval(seconds, remeasured=True) for name, seconds in walls.items()},

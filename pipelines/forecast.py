@@ -125,7 +125,8 @@ class Resamples:
     ) -> Estimate:
         """The estimate of the sum over strata, or of `made (1 + RESAMPLES,)` from it.
 
-        One drawn segment has no spread to tell an interval from.
+        One drawn segment has no spread to tell an interval from, and where none had any of what is
+        counted nobody knows how much the others have.
         """
         sums = totals.sum(axis=1) if made is None else made
         value = float(sums[0])
@@ -133,7 +134,9 @@ class Resamples:
             return Estimate.exactly(value)
         if self._counts.max() < 2:
             return Estimate(value, None, None)
-        if value <= 0 or not (spread := float(sums[1:].std())):
+        if value <= 0:
+            return Estimate(value, value, None)
+        if not (spread := float(sums[1:].std())):
             return Estimate.exactly(value)
         # By a factor, not a difference: what is counted has a long tail above, and none below 0.
         quantile = stats.t.ppf((1 + CONFIDENCE) / 2, self._freedom(totals))
@@ -218,7 +221,9 @@ def forecast(left: Left, sampled: Sampled, embeds_on_gpu: bool, seed: int = 0) -
         published_bytes=draws.interval(found, made=_bytes(rows_drawn, sampled.table_bytes)),
         busy_seconds={stage: draws.interval(totals[stage], remeasured=True) for stage in STAGES},
         cpu_hours=draws.interval(on_cpu / 3600, remeasured=True),
-        gpu_hours=draws.interval(on_gpu / 3600, remeasured=True),
+        gpu_hours=(
+            draws.interval(on_gpu / 3600, remeasured=True) if embeds_on_gpu else Estimate.exactly(0)
+        ),
         lost_share=draws.interval(lost, made=share),
         resamples=draws,
         totals=totals,

@@ -123,7 +123,7 @@ def foresee(cfg: Config, console: Console, asked: Asked, begin: float) -> Forese
     )
     left = what_is_left(plan, frame, strata)
     predicted = forecast(left, sampled, target.gpus > 0 and not in_child, asked.seed)
-    wall = wall_time(predicted, timing, pools, own, target.cpus, cfg.run.publish_rows, in_child)
+    wall = wall_time(predicted, timing, pools, own, target.cpus, cfg.run, in_child)
     return Foreseen(
         left=left,
         forecast=predicted,

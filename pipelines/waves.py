@@ -65,3 +65,24 @@ class Pace:
         """So many segments were scored in so many seconds."""
         if segments and seconds > 0:
             self._auto = max(1, round(segments * WAVE_SECONDS / seconds))
+
+
+def wave_sizes(
+    segments: int,
+    segment_seconds: float,
+    start_seconds: float,
+    fixed: int | str,
+    cpus: float,
+) -> list[int]:
+    """Into what waves so many segments will be cut, as `waves` and `Pace` do it.
+
+    A wave takes `start_seconds` and then `segment_seconds` of wall time for each segment.
+    """
+    pace, sizes, left = Pace(fixed, cpus), [], segments
+    while left:
+        limit = pace()
+        size = limit if left - limit > limit / 2 else left
+        pace.took(size, start_seconds + size * segment_seconds)
+        sizes.append(size)
+        left -= size
+    return sizes

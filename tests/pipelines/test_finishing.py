@@ -21,6 +21,7 @@ from pipelines.finishing import (
 from pipelines.forecast import STAGES, forecast
 from pipelines.sampling import Stratum
 from pipelines.steps import Pools
+from schemas.config import Run
 from tests.pipelines.test_forecast import KEYS, left, sampled, written
 
 TIMING = Timing(start=10, probe=4, warm=6, factor=1.1, publish=8, part=2, end=1)
@@ -31,11 +32,14 @@ def pools(extract: int, embed: int = 1) -> Pools:
     return Pools(extract, 1.0, embed, 0, 1)
 
 
-def wall(here: Pools, there: Pools, in_child: bool = False, cpus: float = 4) -> Wall:
-    """16,000 s of video at 1 s of each stage, and 1/4 s of resolve, for each 16."""
+def wall(
+    here: Pools, there: Pools, in_child: bool = False, cpus: float = 4, wave_segments: int = 1000
+) -> Wall:
+    """1,000 segments of 16 s, at 4 s of each stage and 1/4 s of resolve for each."""
     stratum = Stratum(KEYS[0], 1000, 16000.0, (0, 1))
     predicted = forecast(left([stratum]), sampled(written([16, 16], [16, 16])), False)
-    return wall_time(predicted, TIMING, there, here, cpus, 10**6, in_child)
+    run = Run(wave_segments=wave_segments)
+    return wall_time(predicted, TIMING, there, here, cpus, run, in_child)
 
 
 def test_the_slowest_stage_bounds() -> None:
@@ -49,6 +53,16 @@ def test_the_slowest_stage_bounds() -> None:
     assert found.after_seconds == pytest.approx(after)
     assert found.seconds.value == pytest.approx(20 + 1100 + after)
     assert wall(pools(2), pools(1)).stages["extract"].value == pytest.approx(2200)
+
+
+def test_each_wave_starts_its_actors_and_only_the_last_is_published_after_it() -> None:
+    one, four = wall(pools(2), pools(2)), wall(pools(2), pools(2), wave_segments=250)
+    rest = 0.5 / 2 * 4
+    resolve = 16000 / 64
+    between = 3 * (rest + TIMING.warm)
+    assert four.after_seconds == pytest.approx(one.after_seconds - 3 / 4 * resolve)
+    saved = 3 / 4 * resolve * (1 - 1 / 4)  # of 4 CPUs
+    assert four.seconds.value == pytest.approx(one.seconds.value + between - saved)
 
 
 def test_raw_crops_are_embedded_and_scored_by_who_decodes() -> None:

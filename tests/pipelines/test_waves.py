@@ -13,7 +13,7 @@ from infra.runs import RunRecord
 from pipelines.beside import beside
 from pipelines.planned import FULL, Video
 from pipelines.record import counted, with_waves
-from pipelines.waves import WAVE_SECONDS, Pace, Wave, waves
+from pipelines.waves import WAVE_SECONDS, Pace, Wave, wave_sizes, waves
 from schemas.tables import CLOCK, MEDIA, SOURCE, VIDEOS, WRITTEN
 from tests.rows import staged_rows
 
@@ -50,6 +50,17 @@ def test_every_segment_and_video_is_in_one_wave(
     for wave in cutting:  # a video comes with its last segment, not before and not later
         so_far |= {s["segment_id"] for s in (*wave.staged, *wave.todo)}
         assert all(so_far.issuperset(s["segment_id"] for s in v.segments) for v in wave.videos)
+
+
+@given(st.integers(1, 3000), st.floats(0.05, 50), st.floats(0, 60), st.integers(1, 8))
+def test_the_waves_of_a_run_are_foreseen(
+    segments: int, each: float, start: float, cpus: int
+) -> None:
+    pace, made = Pace("auto", cpus), []
+    for wave in waves([video(0, segments)], set(), segments, pace):
+        made.append(len(wave.todo))
+        pace.took(made[-1], start + made[-1] * each)
+    assert wave_sizes(segments, each, start, "auto", cpus) == made
 
 
 def test_a_video_longer_than_a_wave_is_ready_with_its_last_one() -> None:
