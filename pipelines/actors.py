@@ -2,6 +2,7 @@
 
 import pyarrow as pa
 
+from infra.errors import discreet
 from infra.offline import disable_telemetry
 from infra.staging import write_segments
 from infra.storage import Root
@@ -15,6 +16,7 @@ class Built:
         disable_telemetry()
         self._operator = step.build()
 
+    @discreet()
     def __call__(self, batch: pa.Table) -> pa.Table:
         return self._operator(batch)
 
@@ -25,6 +27,7 @@ class Write:
     def __init__(self, store: Root, run_id: str) -> None:
         self._store, self._run_id = store, run_id
 
+    @discreet()
     def __call__(self, batch: pa.Table) -> pa.Table:
         return write_segments(batch, self._store, self._run_id)
 
