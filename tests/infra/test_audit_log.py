@@ -17,9 +17,7 @@ FILE = TableFile("faces", "tables/faces/a.parquet", 3, 10, "0" * 64, "a", "b")
 
 
 @pytest.fixture(params=["folder", "bucket"])
-def store(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Store:
+def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     monkeypatch.setenv("MIEN_KEY", KEY)
     return Store.open(places(tmp_path)[request.param], create=True)
 
@@ -43,7 +41,8 @@ def found(store: Store, **given: audit_log.Head) -> list[tuple[int, Kind]]:
 
 
 def rewritten(root: Root, seq: int, changes: dict[str, object]) -> None:
-    root.write(name(seq), json.dumps({**json.loads(root.read_bytes(name(seq))), **changes}).encode())
+    event = json.loads(root.read_bytes(name(seq)))
+    root.write(name(seq), json.dumps({**event, **changes}).encode())
 
 
 def test_an_empty_log_has_no_head_and_no_problem(store: Store) -> None:
