@@ -18,7 +18,8 @@ from infra.stopping import stoppable
 from infra.store import Store
 from infra.tables import table_rows
 from infra.tracking import Tracker
-from pipelines.configuration import config_from, require_governance, source_and_store
+from pipelines.configuration import config_from, source_and_store
+from pipelines.gate import require_governance
 from pipelines.live import Live
 from pipelines.plan import make_plan
 from pipelines.planned import Plan, plan_videos
