@@ -171,7 +171,7 @@ def _recorded(root: Root) -> Iterator[tuple[str, Head]]:
         rel
         for folder in (snapshots.FOLDER, runs.FOLDER)
         for rel, _ in reversed(root.list(folder))
-        if rel.endswith(".json")
+        if rel.endswith(".json") and rel.count(".") == 1  # a record, not what lies beside it
     ]
     for rel, data in zip(rels, in_parallel(lambda rel: _bytes(root, rel), rels), strict=True):
         if recorded := _head_in(_json(data).get("audit_head")):

@@ -35,10 +35,12 @@ def template(jurisdiction: str) -> str:
     """
     lines = _comment(_HEAD.format(placeholder=PLACEHOLDER))
     lines.append("governance:")
+    told: set[str] = set()
     for name, field in Governance.model_fields.items():
         rules = [rule for rule in _possible(RULES, jurisdiction) if _asks(rule, name)]
         lines += ["", *(f"  {line}" for line in _comment(_meaning(field)))]
-        for rule in rules:
+        for rule in (rule for rule in rules if rule.name not in told):
+            told.add(rule.name)
             lines += [f"  {line}" for line in _comment(f"{rule.name} ({rule.source}): {rule.says}")]
         value = jurisdiction if name == "jurisdiction" else f'"{PLACEHOLDER}"'
         always = any(set(rule.when) <= {"governance.jurisdiction"} for rule in rules)

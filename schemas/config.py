@@ -212,7 +212,7 @@ class Governance(Section):
     ]
     """Where the people were when they were filmed."""
     jurisdiction: Literal["eu", "jp", "other"]
-    """Whose rules apply: those of the people filmed, of the controller, or of both."""
+    """Whose rules apply. Where the EU's do, by the people filmed or by the controller, it is eu."""
     legal_basis: Literal[
         "consent",
         "contract",

@@ -8,9 +8,9 @@ resolved configuration. `pipelines.gate` evaluates them.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-AI_ACT = "AI Act, Regulation (EU) 2024/1689"
-GDPR = "GDPR, Regulation (EU) 2016/679"
-APPI = "APPI, Japan's Act on the Protection of Personal Information"
+AI_ACT = "AI Act, (EU) 2024/1689"
+GDPR = "GDPR, (EU) 2016/679"
+APPI = "APPI, Japan's Act 57 of 2003"
 
 #: A value that begins so was never filled in.
 PLACEHOLDER = "CHANGE ME"
