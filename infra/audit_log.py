@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 FOLDER = "audit"
 _FIELDS = {"seq", "at", "kind", "facts", "previous", "nonce", "mac"}
 _MAC_DIGITS = 64
+#: `previous` of an event that vouches for none before it.
+UNKNOWN = ""
 
 #: Number and code of the newest event.
 Head = tuple[int, str]
@@ -43,7 +45,7 @@ class Event:
     facts: Mapping[str, Any]
     """Plain JSON. No uri, no path or name of a video."""
     previous: str
-    """`mac` of the event before; empty for the first."""
+    """`mac` of the event before; empty for the first, and where that one could not be read."""
     nonce: str
     """Random: tells a writer's own put from another's equal one."""
     mac: str = ""
@@ -78,7 +80,7 @@ def append(store: "Store", kind: str, facts: Mapping[str, Any]) -> Event:
     """
     facts = json.loads(json.dumps(facts, allow_nan=False))  # what a reader will find
     while True:
-        seq, previous = head(store.root) or (0, "")
+        seq, previous = head(store.root) or (0, UNKNOWN)
         moment = datetime.now(UTC).isoformat(timespec="microseconds")
         event = Event(seq + 1, moment, kind, facts, previous, secrets.token_hex(8))
         event = replace(event, mac=_mac(store.identity, event))
@@ -97,7 +99,7 @@ def head(root: Root) -> Head | None:
     if not newest:
         return None
     event = _parse(root.read_bytes(_name(newest)))
-    return newest, event.mac if event else ""  # a damaged one breaks the chain, not the run
+    return newest, event.mac if event else UNKNOWN  # a damaged one breaks the chain, not the run
 
 
 def head_text(value: Head | None) -> str | None:
@@ -149,10 +151,8 @@ def _broken(identity: Identity, found: Mapping[int, Event | None]) -> Iterator[P
             yield Problem(seq, Kind.CHANGED, "was changed: its code does not fit it")
         elif event.seq != seq:
             yield Problem(seq, Kind.REORDERED, f"was written as event {event.seq}")
-        elif before and event.previous != before.mac:
+        elif before and event.previous not in (before.mac, UNKNOWN):
             yield Problem(seq, Kind.CHANGED, f"followed another event {seq - 1} than stands there")
-        elif seq == 1 and event.previous:
-            yield Problem(seq, Kind.REMOVED, "was not the first when it was written")
 
 
 def _differs(found: Mapping[int, Event | None], where: str, seq: int, mac: str) -> Problem | None:

@@ -94,11 +94,13 @@ def test_a_changed_event_is_found(store: Store, changes: dict[str, object]) -> N
 
 
 def test_a_changed_newest_event_is_found_and_costs_no_further_one(store: Store) -> None:
-    logged(store)
+    whole = logged(store).root.read_bytes(name(6))
     store.root.write(name(6), b"{")
     assert audit_log.append(store, "note", {}).seq == 7
     assert found(store) == [(6, Kind.CHANGED)]
     assert [event.seq for event in audit_log.events(store)] == [1, 2, 3, 4, 5, 7]
+    store.root.write(name(6), whole)
+    assert found(store) == []
 
 
 @pytest.mark.parametrize("seq", [1, 3, 5])
@@ -149,6 +151,15 @@ def test_a_log_that_is_cut_off_and_grew_again_is_found(store: Store) -> None:
     store.root.delete([name(seq) for seq in (4, 5, 6)])
     store.commit(lambda now: replace(now, files=()), "erase")
     assert found(store) == [(4, Kind.CHANGED)]
+
+
+def test_an_event_of_before_the_cut_in_what_grew_again_is_found(store: Store) -> None:
+    old = logged(store).root.read_bytes(name(5))
+    store.root.delete([name(seq) for seq in (5, 6)])
+    for _ in range(3):
+        audit_log.append(store, "note", {})
+    store.root.write(name(5), old)
+    assert found(store) == [(6, Kind.CHANGED)]
 
 
 def test_the_log_of_another_store_with_the_same_key_is_found(store: Store, tmp_path: Path) -> None:
