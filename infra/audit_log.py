@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 FOLDER = "audit"
 _FIELDS = {"seq", "at", "kind", "facts", "previous", "nonce", "mac"}
-_MAC_DIGITS = 64
+_MAC_DIGITS, _MOST_DIGITS = 64, 18
 #: `previous` of an event that vouches for none before it.
 UNKNOWN = ""
 
@@ -119,7 +119,8 @@ def parse_head(text: str) -> Head:
 
 def _head_in(text: object) -> Head | None:
     seq, _, mac = text.partition(":") if isinstance(text, str) else ("", "", "")
-    return (int(seq), mac) if seq.isdecimal() and int(seq) and _is_mac(mac) else None
+    is_one = seq.isdecimal() and len(seq) <= _MOST_DIGITS and int(seq) > 0 and _is_mac(mac)
+    return (int(seq), mac) if is_one else None
 
 
 def verify(store: "Store", expected_head: Head | None = None) -> list[Problem]:
@@ -143,11 +144,14 @@ def verify(store: "Store", expected_head: Head | None = None) -> list[Problem]:
 
 def _broken(identity: Identity, found: Mapping[int, Event | None]) -> Iterator[Problem]:
     """What the chain itself tells."""
-    for seq in range(1, max(found, default=0) + 1):
-        event, before = found.get(seq), found.get(seq - 1)
-        if seq not in found:
-            yield Problem(seq, Kind.REMOVED, "is missing")
-        elif event is None or not hmac.compare_digest(event.mac, _mac(identity, event)):
+    last = 0
+    for seq in sorted(found):
+        if seq > last + 1:  # told as one: a planted number may be huge
+            these = "is missing" if seq == last + 2 else f"and all up to {seq - 1} are missing"
+            yield Problem(last + 1, Kind.REMOVED, these)
+        last = seq
+        event, before = found[seq], found.get(seq - 1)
+        if event is None or not hmac.compare_digest(event.mac, _mac(identity, event)):
             yield Problem(seq, Kind.CHANGED, "was changed: its code does not fit it")
         elif event.seq != seq:
             yield Problem(seq, Kind.REORDERED, f"was written as event {event.seq}")
@@ -159,7 +163,9 @@ def _differs(found: Mapping[int, Event | None], where: str, seq: int, mac: str) 
     """What a recorded head tells."""
     if seq > max(found, default=0):
         return Problem(seq, Kind.CUT_OFF, f"is gone with all after it: {where} names it")
-    event = found.get(seq)
+    if seq not in found:
+        return None  # a gap, which the chain tells
+    event = found[seq]
     if event is None or event.mac != mac:
         return Problem(seq, Kind.CHANGED, f"is not the one that {where} names")
     return None
@@ -226,4 +232,6 @@ def _name(seq: int) -> str:
 def _number(rel: str) -> int:
     """An event's number by its file; 0 for what is none."""
     stem = rel.rsplit("/", 1)[-1].removesuffix(".json")
-    return int(stem) if stem.isdecimal() and _name(int(stem)) == rel else 0
+    if not stem.isdecimal() or len(stem) > _MOST_DIGITS:
+        return 0
+    return int(stem) if _name(int(stem)) == rel else 0

@@ -58,4 +58,5 @@ def audit(url: str, head: str | None = None) -> Audit:
 def event_line(event: Event) -> str:
     """An event as one line for people; `--json` has it as it was logged."""
     facts = json.dumps(event.facts, ensure_ascii=False)
-    return f"{event.seq:>6}  {event.at[:19]}  {event.kind:<10}  {facts}"
+    line = f"{event.seq:>6}  {event.at[:19]}  {event.kind:<10}  {facts}"
+    return "".join(c if c.isprintable() else "?" for c in line)  # it may have been tampered with

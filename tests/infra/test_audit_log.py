@@ -110,6 +110,14 @@ def test_a_removed_event_is_found(store: Store, seq: int) -> None:
     assert found(store) == [(seq, Kind.REMOVED)]
 
 
+def test_a_planted_number_is_told_as_one_gap(store: Store) -> None:
+    logged(store)
+    for number in (10**12 - 1, 10**30):
+        store.root.write(name(number), b"{}")
+    assert found(store) == [(7, Kind.REMOVED), (10**12 - 1, Kind.CHANGED)]
+    assert "event 7: and all up to 999999999998 are missing" in map(str, audit_log.verify(store))
+
+
 def test_a_removed_event_is_found_where_the_others_are_numbered_anew(store: Store) -> None:
     logged(store)
     for seq in (3, 4, 5, 6):
@@ -229,7 +237,10 @@ def test_a_log_in_a_bucket(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert found(store) == [(3, Kind.REMOVED)]
 
 
-@pytest.mark.parametrize("text", ["", "3", "0:" + "0" * 64, "x:" + "0" * 64, "3:abc", "-1:" + KEY])
+@pytest.mark.parametrize(
+    "text",
+    ["", "3", "0:" + "0" * 64, "9" * 5000 + ":" + KEY, "x:" + "0" * 64, "3:abc", "-1:" + KEY],
+)
 def test_what_is_no_head_is_refused(text: str) -> None:
     with pytest.raises(ConfigurationError, match="SEQ:MAC"):
         audit_log.parse_head(text)

@@ -59,6 +59,9 @@ def test_a_changed_a_removed_and_a_cut_off_log_end_with_4(
     answer = json.loads(capsys.readouterr().out)
     assert answer["whole"] is False
     assert [(one["seq"], one["kind"]) for one in answer["problems"]] == [(1, "changed")]
+    files[0].write_text(files[0].read_text().replace('"note"', '"\\u001b[2J"'))
+    assert mien_audit(monkeypatch, store) == 4
+    assert "?[2J" in capsys.readouterr().out
     files[0].unlink()
     assert mien_audit(monkeypatch, store) == 4
     assert "event 1: is missing" in " ".join(capsys.readouterr().err.split())
