@@ -15,7 +15,7 @@ import ray
 from ray.data import DataContext
 
 from infra.errors import ConfigurationError, Resumable
-from infra.offline import SWITCHES
+from infra.offline import SWITCHES, no_usage_process
 from infra.ramdisk import require_nodes_in_memory, require_ram_disk, spill_directory
 from schemas.config import Config
 
@@ -100,14 +100,15 @@ def _start(cfg: Config, spill: str | None) -> None:
         "runtime_env": {"env_vars": SWITCHES},
     }
     if cfg.cluster.address == "local":
-        ray.init(
-            address="local",
-            num_cpus=cfg.cluster.num_cpus or max(2, os.cpu_count() or 2),
-            include_dashboard=False,
-            object_store_memory=cfg.cluster.object_store_mib << 20,
-            object_spilling_directory=spill,
-            **common,
-        )
+        with no_usage_process():
+            ray.init(
+                address="local",
+                num_cpus=cfg.cluster.num_cpus or max(2, os.cpu_count() or 2),
+                include_dashboard=False,
+                object_store_memory=cfg.cluster.object_store_mib << 20,
+                object_spilling_directory=spill,
+                **common,
+            )
         return
     try:
         ray.init(address=cfg.cluster.address, **common)
