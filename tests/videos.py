@@ -51,7 +51,11 @@ def write_video(
         stream.codec_context.thread_count = 1
         if rotation is not None:
             stream.set_display_rotation(rotation)
-        sound = cast(AudioStream, out.add_stream("aac", rate=SAMPLE_RATE)) if audio is not False else None
+        sound = (
+            cast(AudioStream, out.add_stream("aac", rate=SAMPLE_RATE))
+            if audio is not False
+            else None
+        )
         count = 0
         for image in (first, *pictures):
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")

@@ -1,14 +1,13 @@
 """Runs commands where nothing but loopback is, and says whom they tried to reach.
 
-`unshare -rn python -m tests.loopback HEARD COMMANDS`: COMMANDS is a JSON list of commands, HEARD the
-file to write. In this network every address there is leads to loopback, where nobody listens: names
-are not resolved, connections are refused, and every packet passes by an ear, whoever sent it, native
-code too. Network namespaces cannot be made any more, so that mien's child stays in this one.
+`unshare -rn python -m tests.loopback HEARD COMMANDS`: COMMANDS is a JSON list of commands, HEARD
+the file to write. In this network every address there is leads to loopback, where nobody listens:
+names are not resolved, connections are refused, and every packet passes by an ear, whoever sent it,
+native code too. Network namespaces cannot be made any more, so that mien's child stays in this one.
 """
 
 import ctypes
 import json
-import select
 import socket
 import struct
 import subprocess
@@ -66,10 +65,16 @@ class Ear:
         self._socket.close()
 
     def _listen(self) -> None:
-        while select.select([self._socket], [], [], 0.2)[0] or not self._stop.is_set():
-            if select.select([self._socket], [], [], 0)[0]:
-                if said := destination(self._socket.recv(2048)):
-                    self.heard.add(said)
+        self._socket.settimeout(0.2)
+        while True:
+            try:
+                said = destination(self._socket.recv(2048))
+            except TimeoutError:
+                if self._stop.is_set():
+                    return
+                continue
+            if said:
+                self.heard.add(said)
 
 
 def destination(packet: bytes) -> str | None:

@@ -78,7 +78,9 @@ class Watched:
             if not _is_child(pid)  # it was another when the look began
         }
         return found | {
-            f"{kind} in transit" for piece in places.in_transit(pids) for kind in needles.find(piece)
+            f"{kind} in transit"
+            for piece in places.in_transit(pids)
+            for kind in needles.find(piece)
         }
 
     def children(self) -> list[psutil.Process]:
