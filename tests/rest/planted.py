@@ -46,8 +46,7 @@ def planted(path: Path, cfg: Config) -> dict[str, list[bytes]]:
     crops = raw_crops(path, cfg)
     assert len(crops) == 2
     return {
-        "crop": [crop.tobytes() for crop in crops],
-        "crop, its channels turned": [crop[..., ::-1].tobytes() for crop in crops],
+        "crop": [way.tobytes() for crop in crops for way in (crop, crop[..., ::-1])],
         **{kind: list(found) for kind, found in _decoded(path).items()},
     }
 
