@@ -17,7 +17,10 @@ SWITCHES = {
 }
 
 #: For `duckdb.connect`: an unknown function in a query would make it download an extension.
-DUCKDB_OFFLINE = {"autoinstall_known_extensions": False, "autoload_known_extensions": False}
+DUCKDB_OFFLINE: dict[str, str | bool | int | float | list[str]] = {
+    "autoinstall_known_extensions": False,
+    "autoload_known_extensions": False,
+}
 
 
 def disable_telemetry() -> None:

@@ -119,7 +119,8 @@ def _require_memory(host: str, places: list[Place]) -> None:
 def own_places() -> list[Place]:
     """Where the node that this worker is on puts objects, as its raylet was told on its start."""
     for parent in psutil.Process().parents():
-        flags = dict(item[2:].partition("=")[::2] for item in parent.cmdline() if item[:2] == "--")
+        parts = (item[2:].partition("=") for item in parent.cmdline() if item[:2] == "--")
+        flags = {name: value for name, _, value in parts}
         if all(name in flags for name in _FLAGS):
             paths = [flags[name] for name in _FLAGS]
             return [Place(p, file_system(p) if p.startswith("/") else UNKNOWN) for p in paths]

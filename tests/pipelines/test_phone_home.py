@@ -33,7 +33,7 @@ def why_not() -> str:
     return f"no network namespace here: {done.stderr.strip()}" if done.returncode else ""
 
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(autouse=True)

@@ -32,6 +32,7 @@ LOOKS = 3
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.timeout(600),
     pytest.mark.skipif(
         os.geteuid() != 0 or not Path("/proc/self/pagemap").exists(),
         reason="only root on Linux may look into the memory of a child that allows nobody to",
