@@ -17,6 +17,7 @@ from schemas.tables import STAGED, WRITTEN
 
 FOLDER = "staging"
 _SUFFIX = ".parquet"
+_TOGETHER = 1_000
 
 
 def write_segments(segments: pa.Table, root: Root, run_id: str) -> pa.Table:
@@ -76,7 +77,12 @@ def read_staged(
         return file.read(columns=schema.names, use_threads=False).cast(schema)
 
     # segment_id sorts by video, then start.
-    parts = in_parallel(read, [_rel(run_id, segment_id) for segment_id in sorted(segment_ids)])
+    rels = [_rel(run_id, segment_id) for segment_id in sorted(segment_ids)]
+    # Many tables of one row each take far more memory than their rows do.
+    parts = [
+        pa.concat_tables(in_parallel(read, rels[at : at + _TOGETHER])).combine_chunks()
+        for at in range(0, len(rels), _TOGETHER)
+    ]
     return pa.concat_tables(parts) if parts else schema.empty_table()
 
 
