@@ -16,6 +16,7 @@ from pathlib import Path
 import psutil
 import requests
 
+from infra.offline import SWITCHES
 from infra.ramdisk import spill_directory
 
 ROOT = Path(__file__).parents[1]
@@ -52,6 +53,7 @@ def ray_head(cpus: int) -> Iterator[Head]:
         "PYTHONPATH": str(ROOT),
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": head.token,
+        "RAY_USAGE_STATS_REPORT_URL": SWITCHES["RAY_USAGE_STATS_REPORT_URL"],
     }
     with (folder / "start.log").open("wb") as log:
         started = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=folder)
