@@ -77,7 +77,8 @@ def spill_directory() -> str | None:
     if not (RAM_DISK.is_dir() and os.access(RAM_DISK, os.W_OK)):
         return None
     for left in RAM_DISK.glob(f"{SPILL}-*-*"):
-        if not psutil.pid_exists(int(left.name.split("-")[1])):
+        owner = left.name.split("-")[1]
+        if owner.isdecimal() and not psutil.pid_exists(int(owner)):
             shutil.rmtree(left, ignore_errors=True)
     return tempfile.mkdtemp(prefix=f"{SPILL}-{os.getpid()}-", dir=RAM_DISK)
 

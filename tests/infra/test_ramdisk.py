@@ -53,9 +53,11 @@ def test_what_a_killed_process_spilled_is_deleted(
 ) -> None:
     monkeypatch.setattr(ramdisk, "RAM_DISK", tmp_path)
     (tmp_path / f"{SPILL}-{1 << 30}-x").mkdir()  # beyond any pid
-    (tmp_path / f"{SPILL}-{os.getpid()}-y").mkdir()
+    others = {f"{SPILL}-{os.getpid()}-y", f"{SPILL}-bench-z"}
+    for name in others:
+        (tmp_path / name).mkdir()
     made = Path(str(spill_directory()))
-    assert {made.name, f"{SPILL}-{os.getpid()}-y"} == {path.name for path in tmp_path.iterdir()}
+    assert {made.name, *others} == {path.name for path in tmp_path.iterdir()}
     assert made.stat().st_mode & 0o777 == 0o700
 
 

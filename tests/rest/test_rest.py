@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +18,21 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from rich.console import Console
 
 from infra.ramdisk import RAM_DISK, SPILL
 from operators.core.detect import FaceDetector
+from pipelines.score import score
 from schemas.config import Config
 from tests.pipelines.jobs import job, tables
 from tests.rest import places
 from tests.rest.needles import RUN, Needles
 from tests.rest.planted import CROP_PX, FPS, SECONDS, planted, raw_crops, write_planted
-from tests.rest.watched import Watched, at_rest, short_folder
+from tests.rest.watched import Watched, at_rest, is_child, seen, short_folder
 
 #: A look at all memory takes seconds, in which the run stands nearly still.
 LOOKS = 3
+SHORT_LOOKS = 2
 
 pytestmark = [
     pytest.mark.slow,
@@ -72,6 +76,29 @@ def config(video: Path, store: Path, anonymizer: str, **changes: Any) -> Config:
 
 
 @pytest.mark.ray
+def test_a_run_leaves_nothing(
+    ray_cluster: Path, video: Path, needles: Needles, detector: FaceDetector, tmp_path: Path
+) -> None:
+    """On the suite's cluster. This process knows what is planted: it alone is not looked at."""
+    job = config(video, tmp_path / "store", "pixelate", tracking={"enabled": True})
+    found: set[str] = set()
+    looks = 0
+    with ThreadPoolExecutor(1) as pool:
+        run = pool.submit(score, job, Console(stderr=True))
+        while not run.done():
+            pids = [process.pid for process in places.descendants(os.getpid())]
+            if looks < SHORT_LOOKS and any(map(is_child, pids)):
+                found |= seen([pid for pid in pids if not is_child(pid)], needles)
+                looks += 1
+            time.sleep(0.2)
+    assert run.result().exit_code == 0
+    assert looks
+    assert not found | at_rest(needles, detector, tmp_path / "store", ray_cluster)
+    assert len(tables(tmp_path / "store")["faces"]) == 2 * SECONDS * FPS
+    assert list(tmp_path.glob("store/mlflow.db"))
+
+
+@pytest.mark.ray
 @pytest.mark.long
 def test_a_run_that_crashes_and_is_killed_leaves_nothing(
     video: Path, needles: Needles, detector: FaceDetector, folder: Path
@@ -97,6 +124,7 @@ def test_a_run_that_crashes_and_is_killed_leaves_nothing(
 
 
 @pytest.mark.ray
+@pytest.mark.long
 def test_a_run_that_spills_and_loses_a_worker_leaves_nothing(
     video: Path, needles: Needles, detector: FaceDetector, folder: Path
 ) -> None:

@@ -8,7 +8,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import psutil
@@ -65,23 +65,12 @@ class Watched:
         for process in places.descendants(self.driver.pid):
             self._known.setdefault(process.pid, process)
         alive = [self.driver.pid, *(pid for pid, p in self._known.items() if p.is_running())]
-        return [pid for pid in alive if _is_child(pid) == child]
+        return [pid for pid in alive if is_child(pid) == child]
 
     def look(self, needles: Needles) -> set[str]:
-        """Kinds of what was planted that some process but the child has, and where."""
+        """`seen` of all processes of the run but its children."""
         time.sleep(0.2)  # the run needs the cores too
-        pids = self.processes(child=False)
-        found = {
-            f"{kind} in memory"
-            for pid, piece in places.memory(pids)
-            for kind in needles.find(piece)
-            if not _is_child(pid)  # it was another when the look began
-        }
-        return found | {
-            f"{kind} in transit"
-            for piece in places.in_transit(pids)
-            for kind in needles.find(piece)
-        }
+        return seen(self.processes(child=False), needles)
 
     def children(self) -> list[psutil.Process]:
         """The decoding children that live."""
@@ -107,7 +96,22 @@ class Watched:
                 process.kill()
 
 
-def _is_child(pid: int) -> bool:
+def seen(pids: Iterable[int], needles: Needles) -> set[str]:
+    """Kinds of what was planted that some of the processes has, and where."""
+    pids = list(pids)
+    found = {
+        f"{kind} in memory"
+        for pid, piece in places.memory(pids)
+        for kind in needles.find(piece)
+        if not is_child(pid)  # it was another when the look began
+    }
+    return found | {
+        f"{kind} in transit" for piece in places.in_transit(pids) for kind in needles.find(piece)
+    }
+
+
+def is_child(pid: int) -> bool:
+    """Whether it is a decoding child of mien."""
     with contextlib.suppress(psutil.Error):
         return CHILD in psutil.Process(pid).cmdline()
     return False
