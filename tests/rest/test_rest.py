@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -75,23 +76,33 @@ def config(video: Path, store: Path, anonymizer: str, **changes: Any) -> Config:
     return job(str(video.parent), str(store), "mien-lite", **{**sections, **changes})
 
 
+def _look_until(done: threading.Event, needles: Needles) -> tuple[set[str], int]:
+    """What `seen` finds in the processes that this one started, in how many looks."""
+    found: set[str] = set()
+    looks = 0
+    while looks < SHORT_LOOKS and not done.wait(0.2):
+        pids = [process.pid for process in places.descendants(os.getpid())]
+        if any(map(is_child, pids)):
+            found |= seen([pid for pid in pids if not is_child(pid)], needles)
+            looks += 1
+    return found, looks
+
+
 @pytest.mark.ray
 def test_a_run_leaves_nothing(
     ray_cluster: Path, video: Path, needles: Needles, detector: FaceDetector, tmp_path: Path
 ) -> None:
     """On the suite's cluster. This process knows what is planted: it alone is not looked at."""
     job = config(video, tmp_path / "store", "pixelate", tracking={"enabled": True})
-    found: set[str] = set()
-    looks = 0
+    done = threading.Event()
     with ThreadPoolExecutor(1) as pool:
-        run = pool.submit(score, job, Console(stderr=True))
-        while not run.done():
-            pids = [process.pid for process in places.descendants(os.getpid())]
-            if looks < SHORT_LOOKS and any(map(is_child, pids)):
-                found |= seen([pid for pid in pids if not is_child(pid)], needles)
-                looks += 1
-            time.sleep(0.2)
-    assert run.result().exit_code == 0
+        looking = pool.submit(_look_until, done, needles)
+        try:
+            outcome = score(job, Console(stderr=True))
+        finally:
+            done.set()
+        found, looks = looking.result()
+    assert outcome.exit_code == 0
     assert looks
     assert not found | at_rest(needles, detector, tmp_path / "store", ray_cluster)
     assert len(tables(tmp_path / "store")["faces"]) == 2 * SECONDS * FPS
