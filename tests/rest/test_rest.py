@@ -150,10 +150,10 @@ def test_a_run_that_spills_and_loses_a_worker_leaves_nothing(
         while run.driver.poll() is None:
             children = run.children()
             if children and list(folder.glob("store/staging/*/*.parquet")):
+                lost = lost or kill_actor_of(children[0])
                 if looks < LOOKS:
                     found |= run.look(needles)
                     looks += 1
-                lost = lost or kill_actor_of(children[0])
             time.sleep(0.1)
         found |= at_rest(needles, detector, folder, run.spilled)
         spilled = list(run.spilled.iterdir())
