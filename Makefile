@@ -6,7 +6,7 @@ UV := $(shell sed -nE 's/^(uv==[^ ]+).*/\1/p' requirements.lock)
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast chaos lint bench lock docs clean
+.PHONY: help setup demo test test-fast test-long chaos lint bench lock docs clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -29,11 +29,14 @@ demo: setup ## Make a small video archive, score it, show the result and a repor
 	@rm -rf demo-store
 	@$(BIN)/mien demo --out demo-store || { code=$$?; test $$code -eq 3; }  # 3: one file is broken on purpose
 
-test: setup ## Run every test
+test: setup ## Run every test but the long ones
 	@$(BIN)/python -m pytest
 
 test-fast: setup ## Run the tests that need neither Ray nor seconds
 	@$(BIN)/python -m pytest -m "not ray and not slow"
+
+test-long: setup ## Run the tests that take a minute each
+	@$(BIN)/python -m pytest -m long --long
 
 chaos: setup ## Kill what a run is made of, a hundred times, and compare (about half an hour)
 	@$(BIN)/python -m tests.chaos

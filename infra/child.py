@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -23,7 +24,8 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from infra.errors import Unreachable
+from infra.errors import Unreachable, discreet
+from infra.ramdisk import RAM_DISK
 from infra.sources import Changed, Source
 from infra.wire import LONGEST_ANSWER_BYTES, LONGEST_RANGE_BYTES, RANGE, from_ipc, to_ipc
 from schemas.reasons import DEFERRED, Deferral, Reason, Status
@@ -45,7 +47,6 @@ KEPT_ENVIRONMENT = (
     "NVIDIA_VISIBLE_DEVICES",
     "PYTHONPYCACHEPREFIX",
     "PYTHONDONTWRITEBYTECODE",
-    "TMPDIR",
 )
 
 
@@ -101,6 +102,7 @@ class Isolated:
         self._child: _Child | None = None
         self._schema = _output_schema(self._steps)
 
+    @discreet()
     def __call__(self, batch: pa.Table) -> pa.Table:
         batch = batch.select(self._rows.names).cast(self._rows)
         rows = [self._row(batch.slice(index, 1)) for index in range(len(batch))]
@@ -179,6 +181,8 @@ class _Child:
         environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
         # One thread each: an actor a core is the parallelism, and results must not depend on it.
         environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        # mien writes no file there; should a library want to, it is not on a disk.
+        environment["TMPDIR"] = str(RAM_DISK) if RAM_DISK.is_dir() else tempfile.gettempdir()
         self._limits = limits
         with theirs:
             self._process = subprocess.Popen(

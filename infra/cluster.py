@@ -7,22 +7,18 @@ import os
 import shutil
 import signal
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
-import psutil
 import ray
 from ray.data import DataContext
 
 from infra.errors import ConfigurationError, Resumable
-from infra.offline import SWITCHES
+from infra.offline import SWITCHES, no_usage_process
+from infra.ramdisk import require_nodes_in_memory, require_ram_disk, spill_directory
 from schemas.config import Config
 
-RAM_DISK = Path("/dev/shm")
-SPILL = "mien"
 BLOCK_BYTES = 32 << 20
 #: Within this time it is said what a cluster is short of: what an earlier run held is free by then.
 PATIENCE_SECONDS = 8.0
@@ -36,22 +32,32 @@ def cluster(cfg: Config) -> Iterator[None]:
     where `privacy.strict` cannot be kept, and `Resumable` where the cluster cannot be reached.
     """
     if ray.is_initialized():  # a test's cluster, or a notebook's
+        require_strict(cfg)
         _configure_data(cfg)
         yield
         return
-    if cfg.cluster.address == "local" and cfg.privacy.strict:
-        _check_shared_memory(cfg.cluster.object_store_mib)
-    spill = _spill_directory(cfg) if cfg.cluster.address == "local" else None
+    local = cfg.cluster.address == "local"
+    if local and cfg.privacy.strict:
+        require_ram_disk(cfg.cluster.object_store_mib)
+    spill = spill_directory() if local else None
     with _quiet_native_code():
         try:
             with _own_signals():
                 _start(cfg, spill)
+            if not local:
+                require_strict(cfg)
             _configure_data(cfg)
             yield
         finally:
             ray.shutdown()
             if spill:
                 shutil.rmtree(spill, ignore_errors=True)
+
+
+def require_strict(cfg: Config) -> None:
+    """Keep `privacy.strict` on a cluster that somebody else started; errors as `cluster`'s."""
+    if cfg.privacy.strict:
+        require_nodes_in_memory()
 
 
 @contextlib.contextmanager
@@ -94,48 +100,21 @@ def _start(cfg: Config, spill: str | None) -> None:
         "runtime_env": {"env_vars": SWITCHES},
     }
     if cfg.cluster.address == "local":
-        ray.init(
-            address="local",
-            num_cpus=cfg.cluster.num_cpus or max(2, os.cpu_count() or 2),
-            include_dashboard=False,
-            object_store_memory=cfg.cluster.object_store_mib << 20,
-            object_spilling_directory=spill,
-            **common,
-        )
+        with no_usage_process():
+            ray.init(
+                address="local",
+                num_cpus=cfg.cluster.num_cpus or max(2, os.cpu_count() or 2),
+                include_dashboard=False,
+                object_store_memory=cfg.cluster.object_store_mib << 20,
+                object_spilling_directory=spill,
+                **common,
+            )
         return
     try:
         ray.init(address=cfg.cluster.address, **common)
     except (ConnectionError, RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise Resumable(f"cluster {cfg.cluster.address} is out of reach: {reason}") from None
-
-
-def _check_shared_memory(needed_mib: int) -> None:
-    """Ray would put its object store on a disk where shared memory is short, crops and all."""
-    if not RAM_DISK.is_dir():
-        return
-    free_mib = shutil.disk_usage(RAM_DISK).free >> 20
-    if free_mib < needed_mib:
-        raise ConfigurationError(
-            f"{RAM_DISK} has {free_mib} MiB free, cluster.object_store_mib asks for {needed_mib}: "
-            "lower it, give the container more (docker run --shm-size=2g), or set "
-            "privacy.strict=false"
-        )
-
-
-def _spill_directory(cfg: Config) -> str | None:
-    """A private directory in memory: what Ray spills is crops, and they never touch a disk."""
-    if RAM_DISK.is_dir() and os.access(RAM_DISK, os.W_OK):
-        for left in RAM_DISK.glob(f"{SPILL}-*-*"):  # of runs that were killed
-            if not psutil.pid_exists(int(left.name.split("-")[1])):
-                shutil.rmtree(left, ignore_errors=True)
-        return tempfile.mkdtemp(prefix=f"{SPILL}-{os.getpid()}-", dir=RAM_DISK)
-    if cfg.privacy.strict:
-        raise ConfigurationError(
-            f"{RAM_DISK} is not writable, so Ray would spill crops to a disk: mount a tmpfs "
-            "there, or set privacy.strict=false"
-        )
-    return None
 
 
 def _configure_data(cfg: Config) -> None:

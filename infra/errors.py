@@ -62,6 +62,30 @@ class StoreBusy(UserError):
     exit_code = 7
 
 
+class Failed(Exception):
+    """Work on rows failed; says where, never on what."""
+
+
+def place(error: BaseException) -> str:
+    """Class, file and line of an exception: its message may hold content."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    where = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "?"
+    return f"{type(error).__name__} at {where}"
+
+
+@contextlib.contextmanager
+def discreet() -> Iterator[None]:
+    """Let an unexpected exception out as `Failed`: Ray writes what it says to logs on disks."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # noqa: BLE001  (whatever it is, its message goes no further)
+        raise Failed(place(error)) from None
+
+
 @contextlib.contextmanager
 def interruption(message: str) -> Iterator[None]:
     """Turn Ctrl-C into `Resumable` (exit 6) with what the user may rely on."""

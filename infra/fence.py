@@ -11,6 +11,7 @@ import signal
 import sys
 
 _PR_SET_PDEATHSIG = 1
+_PR_SET_DUMPABLE = 4
 _CLONE_NEWUSER = 0x10000000
 _CLONE_NEWNET = 0x40000000
 
@@ -23,6 +24,9 @@ def fence(parent: int) -> None:
         os._exit(0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # That limit does not hold where core dumps go to a program (core(5)); and now no other process
+    # of this user can read its memory.
+    libc.prctl(_PR_SET_DUMPABLE, 0)
     if libc.unshare(_CLONE_NEWNET) != 0:  # without privileges, in a user namespace of its own
         libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET)
 

@@ -11,7 +11,7 @@ import duckdb
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
-from infra.offline import disable_telemetry
+from infra.offline import DUCKDB_OFFLINE, disable_telemetry
 from schemas.expectations import BAD_VALUES, EXPECTATIONS, Between, Expectation, OneOf, Unique
 from schemas.tables import TABLES
 
@@ -57,7 +57,7 @@ def audit(part: Mapping[str, pa.Table]) -> list[AuditResult]:
     """
     judge = _Judge()
     results: list[AuditResult] = []
-    with duckdb.connect() as con:
+    with duckdb.connect(config=DUCKDB_OFFLINE) as con:
         con.execute("SET autoinstall_known_extensions = false")
         con.execute("SET autoload_known_extensions = false")
         for name, rows in part.items():

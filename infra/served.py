@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 
 import pyarrow as pa
 
+from infra.errors import place
 from infra.wire import RANGE, from_ipc, to_ipc
 
 CHUNK_BYTES = 1 << 20
@@ -86,17 +87,8 @@ def serve(descriptor: int) -> None:
                 pipe.send_bytes(b"EMemoryError")
                 return
             except Exception as error:  # noqa: BLE001  (whatever it is, the parent must hear of it)
-                pipe.send_bytes(b"E" + _place(error).encode())
+                pipe.send_bytes(b"E" + place(error).encode())
                 return
-
-
-def _place(error: BaseException) -> str:
-    """Class, file and line of an exception: its message may hold content, so it stays here."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    where = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "?"
-    return f"{type(error).__name__} at {where}"
 
 
 def _limit_cpu(seconds: float) -> None:

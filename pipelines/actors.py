@@ -2,6 +2,7 @@
 
 import pyarrow as pa
 
+from infra.errors import discreet
 from infra.offline import disable_telemetry
 from infra.staging import write_segments
 from infra.storage import Root
@@ -15,6 +16,7 @@ class Built:
         disable_telemetry()
         self._operators = [step.build() for step in steps]
 
+    @discreet()
     def __call__(self, batch: pa.Table) -> pa.Table:
         for operator in self._operators:
             batch = operator(batch)
@@ -27,6 +29,7 @@ class Write:
     def __init__(self, store: Root, run_id: str) -> None:
         self._store, self._run_id = store, run_id
 
+    @discreet()
     def __call__(self, batch: pa.Table) -> pa.Table:
         return write_segments(batch, self._store, self._run_id)
 

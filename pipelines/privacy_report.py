@@ -23,7 +23,7 @@ FIGURES = Path(operators.__file__).parent / "anonymizer_figures.json"
 
 _ASSURED = (
     "none: raw pixels stay in the memory of the process that decodes; what waits between processes "
-    "is anonymized, in memory; a run does not begin where that memory could reach a disk"
+    "is anonymized, in memory; a run does not begin where Ray would put it on a disk"
 )
 _NOT_ASSURED = (
     "not assured: privacy.strict is off, so that anonymized crops may have been spilled to a disk"

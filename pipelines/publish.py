@@ -10,7 +10,7 @@ import ray
 from ray.exceptions import RayTaskError
 
 from infra import staging
-from infra.errors import UserError
+from infra.errors import UserError, discreet
 from infra.quality import AuditResult, audit
 from infra.snapshots import Snapshot, TableFile
 from infra.storage import Root
@@ -109,6 +109,7 @@ def partition(videos: list[Video], rows: dict[str, int], max_rows: int) -> Itera
         yield part
 
 
+@discreet()
 def build_part(batch: Batch, videos: list[Video], name: str) -> Part:
     """Resolve the part's videos, audit their flat tables, write them if they pass."""
     built = [_tables_of(batch, video) for video in videos]

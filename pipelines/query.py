@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from infra import runs, snapshots
 from infra.errors import ConfigurationError
+from infra.offline import DUCKDB_OFFLINE
 from infra.storage import Root
 from infra.store import readable
 from schemas.tables import TABLES
@@ -61,9 +62,7 @@ def open_store(url: str, run_id: str | None = None) -> duckdb.DuckDBPyConnection
         runs.load(root, run_id)
     snapshot = snapshots.latest(root)
     # Extensions are never fetched: a store in a bucket is read through fsspec.
-    con = duckdb.connect(
-        config={"autoinstall_known_extensions": False, "autoload_known_extensions": False}
-    )
+    con = duckdb.connect(config=DUCKDB_OFFLINE)
     if not root.local:
         con.register_filesystem(root.fs)
     for table, schema in TABLES.items():

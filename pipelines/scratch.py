@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from infra import runs, snapshots, staging
-from infra.cluster import RAM_DISK, SPILL
+from infra.ramdisk import RAM_DISK, SPILL
 from infra.storage import Root, in_parallel
 from infra.store import MARK, Store
 from pipelines.plan import PROBES

@@ -12,7 +12,7 @@ from ray.data import ActorPoolStrategy, Dataset
 
 from infra import window
 from infra.child import Isolated, Limits
-from infra.cluster import free_cpus, free_gpus, free_memory_gib, require_free
+from infra.cluster import free_cpus, free_gpus, free_memory_gib, require_free, require_strict
 from infra.errors import ConfigurationError
 from infra.served import parent_file
 from infra.sources import open_source
@@ -99,6 +99,7 @@ def size_pools(
         )
     if cfg.cluster.address != "local" and elsewhere is None:  # local is nobody else's
         require_free(reserved + extract * share, min(embed, gpus))
+        require_strict(cfg)  # again for every wave: nodes come and go
     return Pools(extract, share, embed, min(1.0, gpus / embed) if gpus else 0, write)
 
 

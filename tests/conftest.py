@@ -1,12 +1,14 @@
 """One Ray cluster for the tests that need one; what may be missing on a user's machine."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from infra.offline import disable_telemetry
+from infra.ramdisk import spill_directory
 from tests.s3 import S3Server, s3_server
 
 disable_telemetry()
@@ -14,6 +16,16 @@ os.environ.setdefault("RAY_AUTH_MODE", "disabled")
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared" / "data"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="run the tests that take a minute, too")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("long") and not config.getoption("--long"):
+            item.add_marker(pytest.mark.skip(reason="takes a minute: make test-long"))
 
 
 @pytest.fixture(scope="session")
@@ -50,14 +62,16 @@ def ray_cluster(s3: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Itera
     """
     import ray
 
+    spill = spill_directory() or str(tmp_path_factory.mktemp("spill"))
     context = ray.init(
         address="local",
         num_cpus=4,
         include_dashboard=False,
         object_store_memory=256 << 20,
-        object_spilling_directory=str(tmp_path_factory.mktemp("spill")),
+        object_spilling_directory=spill,
         log_to_driver=False,
         logging_level="ERROR",
     )
     yield Path(context.address_info["session_dir"])
     ray.shutdown()
+    shutil.rmtree(spill, ignore_errors=True)

@@ -16,6 +16,9 @@ from pathlib import Path
 import psutil
 import requests
 
+from infra.offline import SWITCHES
+from infra.ramdisk import spill_directory
+
 ROOT = Path(__file__).parents[1]
 _START_SECONDS = 90
 
@@ -33,6 +36,7 @@ class Head:
 def ray_head(cpus: int) -> Iterator[Head]:
     """`ray start --head` for the length of the block. Its code is this repository's."""
     folder = Path(tempfile.mkdtemp(prefix="mr-"))  # short: sockets lie below it
+    spill = spill_directory() or f"{folder}/spill"
     gcs, dashboard, client, agent, metrics = free_ports(5)
     head = Head(f"http://127.0.0.1:{dashboard}", secrets.token_hex(16), folder)
     bin_folder = Path(sys.executable).parent
@@ -41,7 +45,7 @@ def ray_head(cpus: int) -> Iterator[Head]:
         *(f"--port={gcs}", f"--dashboard-port={dashboard}", f"--ray-client-server-port={client}"),
         *(f"--dashboard-agent-listen-port={agent}", f"--metrics-export-port={metrics}"),
         *("--dashboard-host=127.0.0.1", f"--num-cpus={cpus}", "--object-store-memory=134217728"),
-        *(f"--temp-dir={folder}", f"--object-spilling-directory={folder}/spill"),
+        *(f"--temp-dir={folder}", f"--object-spilling-directory={spill}"),
     ]
     environment = {
         **{k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "MIEN_", "RAY_"))},
@@ -49,6 +53,7 @@ def ray_head(cpus: int) -> Iterator[Head]:
         "PYTHONPATH": str(ROOT),
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": head.token,
+        "RAY_USAGE_STATS_REPORT_URL": SWITCHES["RAY_USAGE_STATS_REPORT_URL"],
     }
     with (folder / "start.log").open("wb") as log:
         started = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=folder)
@@ -61,6 +66,7 @@ def ray_head(cpus: int) -> Iterator[Head]:
                 process.kill()
         started.wait()
         shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(spill, ignore_errors=True)
 
 
 def _wait(head: Head, started: subprocess.Popen) -> None:

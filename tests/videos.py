@@ -24,7 +24,7 @@ def write_video(
     codec: str = "libx264",
     pts: Sequence[int] | None = None,
     rotation: int | None = None,
-    audio: bool = False,
+    audio: bool | NDArray[np.float32] = False,
     options: dict[str, str] | None = None,
     container: str | None = None,
     container_options: dict[str, str] | None = None,
@@ -33,7 +33,7 @@ def write_video(
 
     pts: presentation times in milliseconds, where frames are not evenly spaced. rotation: degrees,
     counterclockwise, by which a player must turn the coded picture. audio: adds silence of the
-    same length. An odd side is coded as 4:4:4, for want of half chroma pixels.
+    same length, or these samples. An odd side is coded as 4:4:4, for want of half chroma pixels.
     """
     path = Path(path)
     rate = Fraction(fps)
@@ -51,7 +51,11 @@ def write_video(
         stream.codec_context.thread_count = 1
         if rotation is not None:
             stream.set_display_rotation(rotation)
-        sound = cast(AudioStream, out.add_stream("aac", rate=SAMPLE_RATE)) if audio else None
+        sound = (
+            cast(AudioStream, out.add_stream("aac", rate=SAMPLE_RATE))
+            if audio is not False
+            else None
+        )
         count = 0
         for image in (first, *pictures):
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
@@ -61,13 +65,15 @@ def write_video(
             count += 1
         out.mux(stream.encode(None))
         if sound is not None:
-            _write_silence(out, sound, round(count / rate * SAMPLE_RATE))
+            silence = np.zeros(round(count / rate * SAMPLE_RATE), np.float32)
+            _write_sound(out, sound, silence if isinstance(audio, bool) else audio)
     return path
 
 
-def _write_silence(out: OutputContainer, sound: AudioStream, samples: int) -> None:
-    for start in range(0, samples, 1024):
+def _write_sound(out: OutputContainer, sound: AudioStream, samples: NDArray[np.float32]) -> None:
+    for start in range(0, len(samples), 1024):
         block = np.zeros((1, 1024), np.float32)
+        block[0, : len(samples) - start] = samples[start : start + 1024]
         frame = av.AudioFrame.from_ndarray(block, format="fltp", layout="mono")
         frame.sample_rate = SAMPLE_RATE
         frame.pts = start

@@ -2,6 +2,7 @@
 
 import contextlib
 import random
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any
 
 import psutil
 from ray.cluster_utils import Cluster
+
+from infra.ramdisk import spill_directory
 
 CPUS_A_NODE = 2
 NODES = 3
@@ -74,8 +77,8 @@ class Nodes:
 @contextlib.contextmanager
 def three_nodes(folder: Path, rng: random.Random) -> Iterator[Nodes]:
     """Run them for the length of the block. They inherit the environment."""
-    spill = folder / "spill"
-    spill.mkdir()
+    spill = Path(spill_directory() or folder / "spill")
+    spill.mkdir(exist_ok=True)
     head = {**_node(spill), "include_dashboard": False, "_system_config": NOTICED_SOON}
     cluster = Cluster(initialize_head=True, head_node_args=head)
     try:
@@ -84,6 +87,7 @@ def three_nodes(folder: Path, rng: random.Random) -> Iterator[Nodes]:
         yield nodes
     finally:
         cluster.shutdown()
+        shutil.rmtree(spill, ignore_errors=True)
 
 
 def _node(spill: Path) -> dict[str, Any]:

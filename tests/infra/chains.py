@@ -3,6 +3,7 @@
 import ctypes
 import os
 import socket
+import tempfile
 import time
 
 import pyarrow as pa
@@ -86,6 +87,13 @@ class Hang(_Base):
 class Greedy(_Base):
     def said(self, row: dict) -> object:
         return len(bytearray(3 << 30))
+
+
+class Dumpable(_Base):
+    """Whether a crash would dump its memory, or another process of its user may read it."""
+
+    def said(self, row: dict) -> object:
+        return ctypes.CDLL(None).prctl(3, 0, 0, 0, 0), tempfile.gettempdir()
 
 
 class Leaky(_Base):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import traceback
 from pathlib import Path
 
 import psutil
@@ -15,7 +16,8 @@ import pyarrow as pa
 import pytest
 
 from infra.child import Isolated, Limits, _Child
-from infra.errors import Unreachable
+from infra.errors import Failed, Unreachable, discreet
+from infra.ramdisk import RAM_DISK
 from infra.sources import file_version, open_source
 from operators.core.operator import empty_values
 from tests.infra import chains
@@ -79,6 +81,10 @@ def test_reaches_no_network(row: pa.Table) -> None:
         assert said(chains.Network, row, server.getsockname()[1]) == "refused"
 
 
+def test_its_memory_can_neither_be_dumped_nor_read(row: pa.Table) -> None:
+    assert said(chains.Dumpable, row) == str((0, str(RAM_DISK)))
+
+
 def test_one_child_serves_many_rows(row: pa.Table) -> None:
     chain = isolated(chains.Pid)
     try:
@@ -119,6 +125,20 @@ def test_an_exception_carries_no_content(row: pa.Table, caplog: pytest.LogCaptur
     assert out["reason"].to_pylist() == ["error"]
     assert "ValueError" in caplog.text
     assert "content of a row" not in caplog.text
+
+
+def test_nor_does_one_in_an_actor() -> None:
+    @discreet()
+    def leaky() -> None:
+        try:
+            int("the content of a row")
+        except ValueError as error:
+            raise KeyError("and more of it") from error
+
+    with pytest.raises(Failed, match=r"^KeyError at .*test_child.py:\d+$") as caught:
+        leaky()
+    assert "content" not in "".join(traceback.format_exception(caught.value)).split("Failed:")[1]
+    assert caught.value.__suppress_context__
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from infra import runs, staging
-from infra.cluster import RAM_DISK, SPILL
+from infra.ramdisk import RAM_DISK, SPILL
 from infra.runs import RunRecord, State, new_run_id
 from infra.store import Store
 from pipelines.cli import main
