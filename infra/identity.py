@@ -39,6 +39,16 @@ class Identity:
         """Name the content at `uri`; `fingerprint` is the sha256 of parts of it."""
         return self._digest("video", uri, str(size_bytes), fingerprint)
 
+    def content_id(self, size_bytes: int, fingerprint: str) -> str | None:
+        """Name what a file holds, wherever it lies; None where nothing of it was read."""
+        if not (size_bytes and fingerprint):
+            return None
+        return self._digest("content", str(size_bytes), fingerprint)
+
+    def reference(self, kind: str, text: str) -> str:
+        """Stand for a name that a log must not hold."""
+        return self._digest("reference", kind, text)
+
     @property
     def key_fingerprint(self) -> str:
         """What a store remembers of its key, to know it again."""

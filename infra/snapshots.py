@@ -6,7 +6,7 @@ that had slept since then would succeed unseen.
 
 import json
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, replace
 
 from infra.errors import StoreError
@@ -14,6 +14,8 @@ from infra.storage import Root, in_parallel
 from schemas.tables import SCHEMA_VERSION
 
 FOLDER = "snapshots"
+#: No state that lists a file is written in so few bytes.
+_EMPTY_BYTES = 450
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,31 @@ def since(root: Root, moment: float) -> list[Snapshot]:
         if written[seq] < moment:
             break  # the states before this one had been replaced by then
     return in_parallel(lambda seq: _read(root, seq), recent)
+
+
+def forget(root: Root, gone: Collection[str], before: int, moment: float) -> None:
+    """List the files of `gone` no more in any state older than number `before`.
+
+    States that no reader of `moment` (Unix time) or later began with list nothing then.
+    """
+    readable = {state.seq for state in since(root, moment)}
+
+    def rewrite(seq: int) -> None:
+        state = _read(root, seq)
+        kept = tuple(file for file in state.files if file.path not in gone)
+        files = kept if seq in readable else ()
+        if files != state.files:
+            root.write(_name(seq), _encode(replace(state, files=files)))
+
+    old = {_number(found.rel): found.size_bytes for found in root.find(FOLDER)}
+    in_parallel(
+        rewrite,
+        [
+            seq
+            for seq, size in old.items()
+            if 0 < seq < before and (seq in readable or size > _EMPTY_BYTES)
+        ],
+    )
 
 
 def commit(root: Root, change: Callable[[Snapshot], Snapshot]) -> Snapshot:

@@ -25,7 +25,7 @@ from infra.runs import FOLDER, RunRecord, State
 from infra.storage import Root
 from schemas.config import Tracking
 
-_BUFFER = ".mlflow.json"
+BUFFER = ".mlflow.json"
 _SERVER_SECONDS = 20.0
 _LOCAL_SECONDS = 90.0  # no server to wait for, but an import and a database to make
 _MOST_AT_ONCE = 20
@@ -82,7 +82,7 @@ class Tracker:
 
     def flush(self) -> str | None:
         """Send what is waiting, the newest runs first. Returns a warning as `log_run` does."""
-        waiting = [rel for rel, _ in self._root.list(FOLDER) if rel.endswith(_BUFFER)]
+        waiting = [rel for rel, _ in self._root.list(FOLDER) if rel.endswith(BUFFER)]
         chosen = sorted(waiting, reverse=True)[:_MOST_AT_ONCE]
         if not self._cfg.enabled or not chosen:
             return None
@@ -149,7 +149,7 @@ def _stop(writer: subprocess.Popen[bytes]) -> None:
 
 
 def _rel(run_id: str) -> str:
-    return f"{FOLDER}/{run_id}{_BUFFER}"
+    return f"{FOLDER}/{run_id}{BUFFER}"
 
 
 def _payload(

@@ -107,8 +107,13 @@ def _identified(
     if probed is None:  # its worker was lost
         probed = {"fingerprint": "", "reason": str(Reason.WORKER_LOST)}
     known = {name: probed.get(name) for name in PROBED.names}
-    video_id = identity.video_id(row["uri"], row["size_bytes"], known["fingerprint"] or "")
-    return {**row, **known, "video_id": video_id}
+    what = row["size_bytes"], known["fingerprint"] or ""
+    return {
+        **row,
+        **known,
+        "video_id": identity.video_id(row["uri"], *what),
+        "content_id": identity.content_id(*what),
+    }
 
 
 def plan_video(
