@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any, cast
 
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -169,7 +170,7 @@ def dead_files(root: Root, live: Snapshot, videos: Collection[str]) -> list[Dead
             if not is_temporary(rel) and not rows_of_videos(root, rel, videos):
                 return None
             with root.open(rel) as source:
-                digest = hashlib.file_digest(source, "sha256").hexdigest()
+                digest = hashlib.file_digest(cast(Any, source), "sha256").hexdigest()
                 return DeadFile(path=rel, bytes=source.tell(), sha256=digest)
         except FileNotFoundError:  # collected meanwhile
             return None

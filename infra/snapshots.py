@@ -6,7 +6,7 @@ that had slept since then would succeed unseen.
 
 import json
 import secrets
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 
 from infra.errors import StoreError
@@ -72,8 +72,8 @@ def since(root: Root, moment: float) -> list[Snapshot]:
     return in_parallel(lambda seq: _read(root, seq), recent)
 
 
-def forget(root: Root, gone: Collection[str], before: int, moment: float) -> None:
-    """List the files of `gone` no more in any state older than number `before`.
+def forget(root: Root, gone: Callable[[TableFile], bool], before: int, moment: float) -> None:
+    """List the files that are `gone` no more in any state older than number `before`.
 
     States that no reader of `moment` (Unix time) or later began with list nothing then.
     """
@@ -81,7 +81,7 @@ def forget(root: Root, gone: Collection[str], before: int, moment: float) -> Non
 
     def rewrite(seq: int) -> None:
         state = _read(root, seq)
-        kept = tuple(file for file in state.files if file.path not in gone)
+        kept = tuple(file for file in state.files if not gone(file))
         files = kept if seq in readable else ()
         if files != state.files:
             root.write(_name(seq), _encode(replace(state, files=files)))

@@ -40,6 +40,8 @@ class Tombstone(BaseModel):
     content_id: str | None = None
     start_seconds: float | None = None
     end_seconds: float | None = None
+    track_id: str | None = None
+    """Of a track: what it was called where it was erased. Scored again it has another name."""
     path: tuple[tuple[float, float, float, float, float], ...] = ()
     """Of a track: seconds, left, top, right, bottom of its boxes, in order of time."""
 
@@ -58,7 +60,7 @@ class Tombstone(BaseModel):
 class Tombstones:
     """All of a store's, to be asked of one video after another.
 
-    `row` arguments hold at least `source_id`, `content_id` and `video_id`.
+    `row` arguments hold at least `source_id`, and `content_id` where it is known.
     """
 
     def __init__(self, stones: Iterable[Tombstone] = ()) -> None:
@@ -86,7 +88,7 @@ class Tombstones:
 
     def holds(self, row: Mapping[str, Any]) -> bool:
         """Whether the video was erased, here or under another name."""
-        return row["source_id"] in self._sources or row["content_id"] in self._contents
+        return self.holds_source(row["source_id"]) or row.get("content_id") in self._contents
 
     def expired(self, video_id: str) -> bool:
         """Whether this very file's rows were kept as long as they might be."""
@@ -96,7 +98,7 @@ class Tombstones:
         """The spans and tracks of a video that were erased, here or under another name."""
         found = {
             stone.rel: stone
-            for name in (row["source_id"], row["content_id"])
+            for name in (row["source_id"], row.get("content_id"))
             for stone in self._parts.get(name or "", ())
         }
         return tuple(found[rel] for rel in sorted(found))
@@ -108,17 +110,22 @@ def put(root: Root, stones: Iterable[Tombstone]) -> None:
 
 
 def load(root: Root) -> Tombstones:
+    """All of a store's, ready to be asked. Raises as `read`."""
+    return Tombstones(read(root))
+
+
+def read(root: Root) -> list[Tombstone]:
     """All of a store's.
 
     Raises:
         StoreError: One cannot be understood: nothing may be published past it.
     """
 
-    def read(rel: str) -> Tombstone:
+    def one(rel: str) -> Tombstone:
         try:
             return Tombstone.model_validate(json.loads(root.read_bytes(rel)))
         except (ValueError, ValidationError) as error:
             raise StoreError(f"{root.full(rel)}: is no tombstone: restore it") from error
 
     names = [rel for rel, _ in root.list(FOLDER) if rel.endswith(_SUFFIX)]
-    return Tombstones(in_parallel(read, names))
+    return in_parallel(one, names)

@@ -5,6 +5,7 @@ import contextlib
 import json
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute
@@ -13,6 +14,8 @@ from infra import runs, staging
 from infra.storage import Root, in_parallel
 from infra.tables import read_small_table, write_small_table
 from infra.tracking import BUFFER
+
+pc: Any = pyarrow.compute  # its functions are made at import: type checkers see none
 
 #: Files with a name that ends so may hold a report.
 _REPORTS = (".html", ".json", ".md", ".csv", ".svg", ".png", ".parquet", ".txt")
@@ -47,8 +50,8 @@ def _without(root: Root, rel: str, gone: dict[str, Collection[str]]) -> int:
     stay = rows
     for column, names in gone.items():
         if column in rows.column_names:
-            inside = pa.compute.is_in(stay[column], pa.array(sorted(names), pa.string()))
-            stay = stay.filter(pa.compute.invert(inside))
+            inside = pc.is_in(stay[column], pa.array(sorted(names), pa.string()))
+            stay = stay.filter(pc.invert(inside))
     if len(stay) < len(rows):
         write_small_table(root, rel, stay)
     return len(rows) - len(stay)

@@ -19,8 +19,9 @@ from infra.store import Store
 from infra.tables import table_rows
 from infra.tracking import Tracker
 from pipelines.configuration import config_from, require_governance, source_and_store
+from pipelines.erasing import finish_pending
 from pipelines.live import Live
-from pipelines.plan import make_plan
+from pipelines.plan import ERASED, EXPIRED, make_plan
 from pipelines.planned import Plan, plan_videos
 from pipelines.record import UNFINISHED, Outcome, begin_run, counted, end_run, quarantined, tidy
 from pipelines.settings import resolve_settings
@@ -72,8 +73,12 @@ def _score(
         cluster(cfg),
     ):
         tracker.warm()
+        finish_pending(store, console.print)
         console.print(f"{len(sources)} videos listed, {sum(skipped.values())} files skipped")
         plan = make_plan(cfg, settings, store, sources.slice(0, limit), skipped, retry)
+        for reason in (ERASED, EXPIRED):
+            if plan.skipped[reason]:
+                console.print(f"{plan.skipped[reason]} videos are {reason}, and not scored again")
         record = begin_run(cfg, settings, store, plan, retry)
         if not plan.videos:
             return end_run(store, record, State.NOTHING_NEW, "nothing new")
@@ -96,6 +101,7 @@ def publish_staged(
         stoppable(None),
         Store.open(store_url, create=False).locked(wait_seconds, console.print) as store,
     ):
+        finish_pending(store, console.print)
         return _publish_staged(store, run_id, overrides, console)
 
 

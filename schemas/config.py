@@ -185,7 +185,7 @@ class Erase(Section):
     """What `mien erase` and `mien expire` do, and what a run does after them. Never hashed."""
 
     reader_grace_seconds: Annotated[float, Field(ge=0)] = 600
-    """Who began to read before an erasure may go on for this long; then the old files are deleted."""
+    """Who began to read before an erasure may go on for so long; then the old files are deleted."""
     rescore_expired: bool = False
     """Score again what `mien expire` removed, from the same file: there is a new ground for it."""
 

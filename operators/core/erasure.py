@@ -71,9 +71,7 @@ def without(
     spans = _spans(flat["tracks"], faces, gone, cuts)
     scores = flat["scores"].filter(_is_in(flat["scores"]["face_id"], left["face_id"]))
     names = pa.array(sorted(touched), pa.string())
-    again = track_score_rows(
-        scores.filter(_is_in(scores["track_id"], names)), spans, abstain_below
-    )
+    again = track_score_rows(scores.filter(_is_in(scores["track_id"], names)), spans, abstain_below)
     same = flat["track_scores"].filter(pc.invert(_is_in(flat["track_scores"]["track_id"], names)))
     video_id = faces["video_id"][0].as_py()
     session_id = flat["tracks"]["session_id"][0].as_py()
