@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 FOLDER = "audit"
 _FIELDS = {"seq", "at", "kind", "facts", "previous", "nonce", "mac"}
-_MAC_DIGITS = 64
+_MAC_DIGITS, _MOST_DIGITS = 64, 18
+#: `previous` of an event that vouches for none before it.
+UNKNOWN = ""
 
 #: Number and code of the newest event.
 Head = tuple[int, str]
@@ -43,7 +45,7 @@ class Event:
     facts: Mapping[str, Any]
     """Plain JSON. No uri, no path or name of a video."""
     previous: str
-    """`mac` of the event before; empty for the first."""
+    """`mac` of the event before; empty for the first, and where that one could not be read."""
     nonce: str
     """Random: tells a writer's own put from another's equal one."""
     mac: str = ""
@@ -78,7 +80,7 @@ def append(store: "Store", kind: str, facts: Mapping[str, Any]) -> Event:
     """
     facts = json.loads(json.dumps(facts, allow_nan=False))  # what a reader will find
     while True:
-        seq, previous = head(store.root) or (0, "")
+        seq, previous = head(store.root) or (0, UNKNOWN)
         moment = datetime.now(UTC).isoformat(timespec="microseconds")
         event = Event(seq + 1, moment, kind, facts, previous, secrets.token_hex(8))
         event = replace(event, mac=_mac(store.identity, event))
@@ -97,7 +99,7 @@ def head(root: Root) -> Head | None:
     if not newest:
         return None
     event = _parse(root.read_bytes(_name(newest)))
-    return newest, event.mac if event else ""  # a damaged one breaks the chain, not the run
+    return newest, event.mac if event else UNKNOWN  # a damaged one breaks the chain, not the run
 
 
 def head_text(value: Head | None) -> str | None:
@@ -117,7 +119,8 @@ def parse_head(text: str) -> Head:
 
 def _head_in(text: object) -> Head | None:
     seq, _, mac = text.partition(":") if isinstance(text, str) else ("", "", "")
-    return (int(seq), mac) if seq.isdecimal() and int(seq) and _is_mac(mac) else None
+    is_one = seq.isdecimal() and len(seq) <= _MOST_DIGITS and int(seq) > 0 and _is_mac(mac)
+    return (int(seq), mac) if is_one else None
 
 
 def verify(store: "Store", expected_head: Head | None = None) -> list[Problem]:
@@ -141,25 +144,28 @@ def verify(store: "Store", expected_head: Head | None = None) -> list[Problem]:
 
 def _broken(identity: Identity, found: Mapping[int, Event | None]) -> Iterator[Problem]:
     """What the chain itself tells."""
-    for seq in range(1, max(found, default=0) + 1):
-        event, before = found.get(seq), found.get(seq - 1)
-        if seq not in found:
-            yield Problem(seq, Kind.REMOVED, "is missing")
-        elif event is None or not hmac.compare_digest(event.mac, _mac(identity, event)):
+    last = 0
+    for seq in sorted(found):
+        if seq > last + 1:  # told as one: a planted number may be huge
+            these = "is missing" if seq == last + 2 else f"and all up to {seq - 1} are missing"
+            yield Problem(last + 1, Kind.REMOVED, these)
+        last = seq
+        event, before = found[seq], found.get(seq - 1)
+        if event is None or not hmac.compare_digest(event.mac, _mac(identity, event)):
             yield Problem(seq, Kind.CHANGED, "was changed: its code does not fit it")
         elif event.seq != seq:
             yield Problem(seq, Kind.REORDERED, f"was written as event {event.seq}")
-        elif before and event.previous != before.mac:
+        elif before and event.previous not in (before.mac, UNKNOWN):
             yield Problem(seq, Kind.CHANGED, f"followed another event {seq - 1} than stands there")
-        elif seq == 1 and event.previous:
-            yield Problem(seq, Kind.REMOVED, "was not the first when it was written")
 
 
 def _differs(found: Mapping[int, Event | None], where: str, seq: int, mac: str) -> Problem | None:
     """What a recorded head tells."""
     if seq > max(found, default=0):
         return Problem(seq, Kind.CUT_OFF, f"is gone with all after it: {where} names it")
-    event = found.get(seq)
+    if seq not in found:
+        return None  # a gap, which the chain tells
+    event = found[seq]
     if event is None or event.mac != mac:
         return Problem(seq, Kind.CHANGED, f"is not the one that {where} names")
     return None
@@ -171,7 +177,7 @@ def _recorded(root: Root) -> Iterator[tuple[str, Head]]:
         rel
         for folder in (snapshots.FOLDER, runs.FOLDER)
         for rel, _ in reversed(root.list(folder))
-        if rel.endswith(".json")
+        if rel.endswith(".json") and rel.count(".") == 1  # a record, not what lies beside it
     ]
     for rel, data in zip(rels, in_parallel(lambda rel: _bytes(root, rel), rels), strict=True):
         if recorded := _head_in(_json(data).get("audit_head")):
@@ -226,4 +232,6 @@ def _name(seq: int) -> str:
 def _number(rel: str) -> int:
     """An event's number by its file; 0 for what is none."""
     stem = rel.rsplit("/", 1)[-1].removesuffix(".json")
-    return int(stem) if stem.isdecimal() and _name(int(stem)) == rel else 0
+    if not stem.isdecimal() or len(stem) > _MOST_DIGITS:
+        return 0
+    return int(stem) if _name(int(stem)) == rel else 0

@@ -94,11 +94,13 @@ def test_a_changed_event_is_found(store: Store, changes: dict[str, object]) -> N
 
 
 def test_a_changed_newest_event_is_found_and_costs_no_further_one(store: Store) -> None:
-    logged(store)
+    whole = logged(store).root.read_bytes(name(6))
     store.root.write(name(6), b"{")
     assert audit_log.append(store, "note", {}).seq == 7
     assert found(store) == [(6, Kind.CHANGED)]
     assert [event.seq for event in audit_log.events(store)] == [1, 2, 3, 4, 5, 7]
+    store.root.write(name(6), whole)
+    assert found(store) == []
 
 
 @pytest.mark.parametrize("seq", [1, 3, 5])
@@ -106,6 +108,14 @@ def test_a_removed_event_is_found(store: Store, seq: int) -> None:
     logged(store)
     store.root.delete([name(seq)])
     assert found(store) == [(seq, Kind.REMOVED)]
+
+
+def test_a_planted_number_is_told_as_one_gap(store: Store) -> None:
+    logged(store)
+    for number in (10**12 - 1, 10**30):
+        store.root.write(name(number), b"{}")
+    assert found(store) == [(7, Kind.REMOVED), (10**12 - 1, Kind.CHANGED)]
+    assert "event 7: and all up to 999999999998 are missing" in map(str, audit_log.verify(store))
 
 
 def test_a_removed_event_is_found_where_the_others_are_numbered_anew(store: Store) -> None:
@@ -149,6 +159,15 @@ def test_a_log_that_is_cut_off_and_grew_again_is_found(store: Store) -> None:
     store.root.delete([name(seq) for seq in (4, 5, 6)])
     store.commit(lambda now: replace(now, files=()), "erase")
     assert found(store) == [(4, Kind.CHANGED)]
+
+
+def test_an_event_of_before_the_cut_in_what_grew_again_is_found(store: Store) -> None:
+    old = logged(store).root.read_bytes(name(5))
+    store.root.delete([name(seq) for seq in (5, 6)])
+    for _ in range(3):
+        audit_log.append(store, "note", {})
+    store.root.write(name(5), old)
+    assert found(store) == [(6, Kind.CHANGED)]
 
 
 def test_the_log_of_another_store_with_the_same_key_is_found(store: Store, tmp_path: Path) -> None:
@@ -218,7 +237,10 @@ def test_a_log_in_a_bucket(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert found(store) == [(3, Kind.REMOVED)]
 
 
-@pytest.mark.parametrize("text", ["", "3", "0:" + "0" * 64, "x:" + "0" * 64, "3:abc", "-1:" + KEY])
+@pytest.mark.parametrize(
+    "text",
+    ["", "3", "0:" + "0" * 64, "9" * 5000 + ":" + KEY, "x:" + "0" * 64, "3:abc", "-1:" + KEY],
+)
 def test_what_is_no_head_is_refused(text: str) -> None:
     with pytest.raises(ConfigurationError, match="SEQ:MAC"):
         audit_log.parse_head(text)
