@@ -14,8 +14,6 @@ from infra.storage import Root, in_parallel
 from schemas.tables import SCHEMA_VERSION
 
 FOLDER = "snapshots"
-#: No state that lists a file is written in so few bytes.
-_EMPTY_BYTES = 450
 
 
 @dataclass(frozen=True)
@@ -70,31 +68,6 @@ def since(root: Root, moment: float) -> list[Snapshot]:
         if written[seq] < moment:
             break  # the states before this one had been replaced by then
     return in_parallel(lambda seq: _read(root, seq), recent)
-
-
-def forget(root: Root, gone: Callable[[TableFile], bool], before: int, moment: float) -> None:
-    """List the files that are `gone` no more in any state older than number `before`.
-
-    States that no reader of `moment` (Unix time) or later began with list nothing then.
-    """
-    readable = {state.seq for state in since(root, moment)}
-
-    def rewrite(seq: int) -> None:
-        state = _read(root, seq)
-        kept = tuple(file for file in state.files if not gone(file))
-        files = kept if seq in readable else ()
-        if files != state.files:
-            root.write(_name(seq), _encode(replace(state, files=files)))
-
-    old = {_number(found.rel): found.size_bytes for found in root.find(FOLDER)}
-    in_parallel(
-        rewrite,
-        [
-            seq
-            for seq, size in old.items()
-            if 0 < seq < before and (seq in readable or size > _EMPTY_BYTES)
-        ],
-    )
 
 
 def commit(root: Root, change: Callable[[Snapshot], Snapshot]) -> Snapshot:

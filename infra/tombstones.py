@@ -1,17 +1,15 @@
-"""What was erased and must not come back: one small file each in the store, never changed.
+"""What was erased and must not come back: one file an erasure in the store, never changed.
 
 They hold keyed ids, spans and the path of a box, no uri. A video is known again by its place
 (`source_id`) and by what is in the file (`content_id`), so that a copy, another name, a touch or
 another configuration bring nothing back.
 """
 
-import hashlib
-import json
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from infra.errors import StoreError
 from infra.storage import Root, in_parallel
@@ -49,12 +47,6 @@ class Tombstone(BaseModel):
     def whole(self) -> bool:
         """Whether it stands for all of a video."""
         return self.kind in (Kind.VIDEO, Kind.EXPIRED)
-
-    @property
-    def rel(self) -> str:
-        """Its file: equal ones have the same."""
-        digest = hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:12]
-        return f"{FOLDER}/{self.kind}-{self.video_id}-{digest}{_SUFFIX}"
 
 
 class Tombstones:
@@ -96,17 +88,26 @@ class Tombstones:
 
     def parts(self, row: Mapping[str, Any]) -> tuple[Tombstone, ...]:
         """The spans and tracks of a video that were erased, here or under another name."""
-        found = {
-            stone.rel: stone
-            for name in (row["source_id"], row.get("content_id"))
-            for stone in self._parts.get(name or "", ())
-        }
-        return tuple(found[rel] for rel in sorted(found))
+        names = (row["source_id"], row.get("content_id"))
+        return tuple(dict.fromkeys(s for name in names for s in self._parts.get(name or "", ())))
 
 
-def put(root: Root, stones: Iterable[Tombstone]) -> None:
-    """Write those that are not there yet."""
-    in_parallel(lambda stone: root.create(stone.rel, stone.model_dump_json().encode()), stones)
+_STONES = TypeAdapter(tuple[Tombstone, ...])
+
+
+def put(root: Root, erasure_id: str, stones: tuple[Tombstone, ...]) -> None:
+    """Write those of one erasure, if they are not there yet."""
+    root.create(rel_of(erasure_id), encoded(stones))
+
+
+def encoded(stones: tuple[Tombstone, ...]) -> bytes:
+    """What `put` writes."""
+    return _STONES.dump_json(stones)
+
+
+def rel_of(erasure_id: str) -> str:
+    """Where `put` writes it."""
+    return f"{FOLDER}/{erasure_id}{_SUFFIX}"
 
 
 def load(root: Root) -> Tombstones:
@@ -118,14 +119,15 @@ def read(root: Root) -> list[Tombstone]:
     """All of a store's.
 
     Raises:
-        StoreError: One cannot be understood: nothing may be published past it.
+        StoreError: A file cannot be understood: nothing may be published past it.
     """
 
-    def one(rel: str) -> Tombstone:
+    def one(rel: str) -> tuple[Tombstone, ...]:
         try:
-            return Tombstone.model_validate(json.loads(root.read_bytes(rel)))
-        except (ValueError, ValidationError) as error:
-            raise StoreError(f"{root.full(rel)}: is no tombstone: restore it") from error
+            return _STONES.validate_json(root.read_bytes(rel))
+        except ValidationError as error:
+            message = f"{root.full(rel)}: holds no tombstones: restore it from a backup"
+            raise StoreError(message) from error
 
     names = [rel for rel, _ in root.list(FOLDER) if rel.endswith(_SUFFIX)]
-    return in_parallel(one, names)
+    return [stone for stones in in_parallel(one, names) for stone in stones]

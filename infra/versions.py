@@ -9,13 +9,13 @@ from typing import Any
 
 from fsspec.utils import get_protocol
 
-from infra import runs, snapshots, staging, tables
+from infra import runs, staging, tables
 from infra.errors import StoreError
 from infra.outages import patiently, plain_errors
 from infra.storage import Root
 
-#: What of a store may hold rows of a video. Its log, its locks and its tombstones do not.
-PREFIXES = tuple(f"{part.FOLDER}/" for part in (tables, staging, runs, snapshots))
+#: What of a store may hold more of a video than its keyed ids.
+PREFIXES = tuple(f"{part.FOLDER}/" for part in (tables, staging, runs))
 _LOOK, _LIST, _DELETE = "s3:GetBucketVersioning", "s3:ListBucketVersions", "s3:DeleteObjectVersion"
 _TRIAL = "erasing/.trial"
 _AT_ONCE = 1000  # what S3 deletes in one call

@@ -1,5 +1,6 @@
 """Erasing, step by step: each may be repeated, and what was begun is gone on with."""
 
+import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -7,12 +8,11 @@ from typing import Any
 
 import yaml
 
-from infra import audit_log, erasures, runs, snapshots, tombstones, traces, versions
+from infra import audit_log, erasures, runs, tombstones, traces, versions
 from infra.erasures import Erasure, Remade, Rewrite
 from infra.errors import StoreBusy, StoreError
 from infra.mlflow_eraser import erase_logged, used_trackers
-from infra.orphans import GRACE_SECONDS
-from infra.snapshots import Snapshot, TableFile
+from infra.snapshots import Snapshot
 from infra.store import Store
 from infra.tables import table_rows
 from infra.tracking import without_password
@@ -23,7 +23,7 @@ from pipelines.report_text import short_id
 from schemas.config import Score
 from schemas.tables import TABLES
 
-Say = Callable[[str], object]
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def carry_out(store: Store, erasure: Erasure) -> Left | None:
     those who read before have had their time, no file.
     """
     root = store.root
-    tombstones.put(root, erasure.tombstones)
+    tombstones.put(root, erasure.erasure_id, erasure.tombstones)
     if erasure.snapshot_after is None:
         erasure = _invisible(store, erasure)
     if erasure.trackers_left is None:
@@ -73,7 +73,7 @@ def carry_out(store: Store, erasure: Erasure) -> Left | None:
     erasure = _unfiled(store, erasure)
     if erasure.trackers_left:
         return Left(erasure, f"MLflow is out of reach: {', '.join(erasure.trackers_left)}")
-    audit_log.append(store, f"{erasure.command}d_for_good", proof(erasure))
+    audit_log.append(store, f"{erasure.command}_done", proof(erasure))
     erasures.discard(root, erasure)
     return None
 
@@ -90,18 +90,18 @@ def proof(erasure: Erasure) -> dict[str, Any]:
 
 
 def facts(erasure: Erasure) -> dict[str, Any]:
-    """What the audit log says of an erasure that takes the rows out of the tables."""
+    """What the audit log says of an erasure that takes the rows out of the tables.
+
+    Which videos these are stands in the file of tombstones, whose hash is given.
+    """
+    stones = tombstones.encoded(erasure.tombstones)
     return {
         "erasure_id": erasure.erasure_id,
         "selector": erasure.selector,
+        "videos": len(erasure.videos),
         "rows": erasure.rows,
-        "erased": sorted(
-            {
-                (str(stone.kind), stone.video_id, stone.start_seconds, stone.end_seconds)
-                for stone in erasure.tombstones
-            },
-            key=str,
-        ),
+        "tombstones": tombstones.rel_of(erasure.erasure_id),
+        "tombstones_sha256": hashlib.sha256(stones).hexdigest(),
     }
 
 
@@ -182,7 +182,7 @@ def _needles(erasure: Erasure) -> list[bytes]:
 
 
 def _unfiled(store: Store, erasure: Erasure) -> Erasure:
-    """Delete the files, and what old states and old versions of objects tell of them."""
+    """Delete the files, and old versions of objects where the bucket keeps them."""
     _check_holder(store)
     root, live, videos = store.root, store.latest(), erasure.videos
     dead = erasures.dead_files(root, live, videos)
@@ -190,12 +190,6 @@ def _unfiled(store: Store, erasure: Erasure) -> Erasure:
     files = (*erasure.files, *(file for file in dead if file.path not in known))
     erasure = _saved(store, erasure, files=files)
     root.delete(file.path for file in files)
-    paths = {file.path for file in files}
-
-    def gone(file: TableFile) -> bool:
-        return file.path in paths or bool(videos & {file.min_video_id, file.max_video_id})
-
-    snapshots.forget(root, gone, live.seq, time.time() - GRACE_SECONDS)
     if versions.are_kept(root):
         purged = versions.purge(root, PROBES)
         found = {**erasure.traces, "object_versions": purged}

@@ -30,7 +30,7 @@ def expired(days: float | None, now: datetime | None = None) -> Choose:
         stones = [
             Tombstone(kind=Kind.EXPIRED, **ids_of(row))
             for row in known_videos(store.root, state, replaced=False)
-            if _is_due(first.get(row["video_id"], row["run_id"]), records, days, moment)
+            if _is_due(first.get(row["video_id"]) or str(row["run_id"]), records, days, moment)
         ]
         return Chosen(stones)
 

@@ -153,8 +153,8 @@ def choose(store: Store, state: Snapshot, selector: Selector) -> Chosen:
             for stone in stones
             if stone.video_id == original["video_id"]
         ]
-    known = {stone.rel for stone in standing}
-    stones = [stone for stone in stones if stone.whole or stone.rel not in known]
+    known = set(standing)
+    stones = [stone for stone in stones if stone.whole or stone not in known]
     names = {*(source_id(name, store.identity) for name in selector.sources), *selector.videos}
     names |= set(selector.tracks)
     already = [
