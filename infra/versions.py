@@ -3,6 +3,7 @@
 The permissions are those of AWS; other servers may have coarser ones.
 """
 
+import errno
 import secrets
 from collections.abc import Iterator
 from typing import Any
@@ -100,6 +101,10 @@ def _call(root: Root, permission: str, method: str, **arguments: Any) -> dict[st
                 return fs.call_s3(method, Bucket=bucket, **arguments)
             except PermissionError as error:
                 raise _missing(root, permission) from error
+            except OSError as error:
+                if error.errno == errno.ENOSYS and permission == _LOOK:
+                    return {}  # a server that knows no versions
+                raise
 
     return patiently(root.patience_seconds, ask)
 
