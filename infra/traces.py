@@ -17,6 +17,8 @@ from infra.tracking import BUFFER
 
 pc: Any = pyarrow.compute  # its functions are made at import: type checkers see none
 
+#: What probing found, by place, size and mtime.
+PROBES = "probes.parquet"
 #: Files with a name that ends so may hold a report.
 _REPORTS = (".html", ".json", ".md", ".csv", ".svg", ".png", ".parquet", ".txt")
 
@@ -38,9 +40,9 @@ def erase_planned(root: Root, videos: Collection[str], sources: Collection[str])
     )
 
 
-def erase_probed(root: Root, rel: str, sources: Collection[str]) -> int:
-    """Forget what probing found at these places; how many rows. `rel` holds it."""
-    return _without(root, rel, {"source_id": sources})
+def erase_probed(root: Root, sources: Collection[str]) -> int:
+    """Forget what probing found at these places; how many rows."""
+    return _without(root, PROBES, {"source_id": sources})
 
 
 def _without(root: Root, rel: str, gone: dict[str, Collection[str]]) -> int:

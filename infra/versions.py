@@ -14,9 +14,10 @@ from infra import runs, staging, tables
 from infra.errors import StoreError
 from infra.outages import patiently, plain_errors
 from infra.storage import Root
+from infra.traces import PROBES
 
 #: What of a store may hold more of a video than its keyed ids.
-PREFIXES = tuple(f"{part.FOLDER}/" for part in (tables, staging, runs))
+PREFIXES = (*(f"{part.FOLDER}/" for part in (tables, staging, runs)), PROBES)
 _LOOK, _LIST, _DELETE = "s3:GetBucketVersioning", "s3:ListBucketVersions", "s3:DeleteObjectVersion"
 _TRIAL = "erasing/.trial"
 _AT_ONCE = 1000  # what S3 deletes in one call
@@ -34,6 +35,12 @@ def are_kept(root: Root) -> bool:
     return answer.get("Status") in ("Enabled", "Suspended")
 
 
+def check(root: Root) -> None:
+    """Where old versions are kept, that they may be deleted. Raises `StoreError` as both do."""
+    if are_kept(root):
+        require_rights(root)
+
+
 def require_rights(root: Root) -> None:
     """Try on an object made for it what `purge` will do.
 
@@ -47,12 +54,12 @@ def require_rights(root: Root) -> None:
     _delete(root, _found(root, rel))
 
 
-def purge(root: Root, probes: str) -> int:
+def purge(root: Root) -> int:
     """Delete every old version of what may hold rows, and every mark of a deletion; how many.
 
-    `probes` is the store's file of what probing found. Current objects stay.
+    Current objects stay.
     """
-    found = [entry for prefix in (*PREFIXES, probes) for entry in _found(root, prefix)]
+    found = [entry for prefix in PREFIXES for entry in _found(root, prefix)]
     _delete(root, found)
     return len(found)
 

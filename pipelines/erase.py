@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from infra import erasures
+from infra import erasures, versions
 from infra.erasures import Erasure
 from infra.errors import ConfigurationError, Resumable, interruption
 from infra.snapshots import Snapshot
@@ -17,7 +17,7 @@ from infra.storage import in_parallel
 from infra.store import Store
 from infra.tables import rows_of_videos, table_rows
 from infra.tombstones import Tombstone
-from pipelines.erasing import Left, Say, carry_out, check_versions, finish_pending, remade
+from pipelines.erasing import Left, Say, carry_out, finish_pending, remade
 from pipelines.selection import Chosen
 from schemas.tables import TABLES
 
@@ -113,7 +113,7 @@ def erase(url: str, ask: Ask, choose: Choose, agree: Agree, say: Say) -> Erased:
         if ask.dry_run or not (chosen.tombstones or begun):
             return replace(seen, dry_run=ask.dry_run)
         if chosen.tombstones:
-            check_versions(store)
+            versions.check(store.root)
             if not agree(seen):
                 raise ConfigurationError("not agreed to: nothing was erased; --yes agrees")
         with store.locked(ask.wait_seconds, say) as store:

@@ -18,7 +18,6 @@ from infra.tables import table_rows
 from infra.tracking import without_password
 from operators.core.erasure import without
 from pipelines.cuts import cuts_of, frame_px
-from pipelines.plan import PROBES
 from pipelines.report_text import short_id
 from schemas.config import Score
 from schemas.tables import TABLES
@@ -150,7 +149,7 @@ def _untraced(store: Store, erasure: Erasure) -> Erasure:
     found = {
         "staged_segments": traces.erase_staged(root, erasure.videos),
         "planned_videos": traces.erase_planned(root, erasure.whole, erasure.sources),
-        "probes": traces.erase_probed(root, PROBES, erasure.sources),
+        "probes": traces.erase_probed(root, erasure.sources),
         "reports": traces.erase_reports(root, names),
         "waiting_for_mlflow": traces.erase_buffered(root, names),
     }
@@ -191,7 +190,7 @@ def _unfiled(store: Store, erasure: Erasure) -> Erasure:
     erasure = _saved(store, erasure, files=files)
     root.delete(file.path for file in files)
     if versions.are_kept(root):
-        purged = versions.purge(root, PROBES)
+        purged = versions.purge(root)
         found = {**erasure.traces, "object_versions": purged}
         erasure = _saved(store, erasure, traces=found)
     return erasure
@@ -206,9 +205,3 @@ def _saved(store: Store, erasure: Erasure, **changes: Any) -> Erasure:
     erasure = erasure.model_copy(update=changes)
     erasures.save(store.root, erasure)
     return erasure
-
-
-def check_versions(store: Store) -> None:
-    """Raises `StoreError` where old versions of objects are kept and may not be deleted."""
-    if versions.are_kept(store.root):
-        versions.require_rights(store.root)

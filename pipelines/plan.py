@@ -12,6 +12,7 @@ from infra.identity import Identity
 from infra.store import Store
 from infra.tables import read_small_table, table_rows, write_small_table
 from infra.tombstones import Tombstones
+from infra.traces import PROBES
 from pipelines.planned import AT_ONCE, FULL, PLANNED_VIDEO, SCORES_ONLY, Plan, Video
 from pipelines.settings import Settings
 from pipelines.steps import probe_all
@@ -19,7 +20,6 @@ from schemas.config import Config
 from schemas.reasons import LASTING, Deferral, Reason
 from schemas.tables import PROBED, SOURCE_FILES
 
-PROBES = "probes.parquet"
 #: How often a file or a segment is tried before it counts as lost: Ray drops one whose workers die.
 PASSES = 2
 

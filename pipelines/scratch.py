@@ -10,7 +10,7 @@ from infra import runs, snapshots, staging, tombstones
 from infra.cluster import RAM_DISK, SPILL
 from infra.storage import Root, in_parallel
 from infra.store import MARK, Store
-from pipelines.plan import PROBES
+from infra.traces import PROBES
 from pipelines.record import UNFINISHED
 
 

@@ -34,7 +34,7 @@ class Bucket:
     def get_bucket_versioning(self, **_: Any) -> dict[str, Any]:
         return {"Status": self.status} if self.status else {}
 
-    def list_object_versions(self, Prefix: str, KeyMarker: str = "", **_: Any) -> dict[str, Any]:  # noqa: N803
+    def list_object_versions(self, Prefix: str, KeyMarker: str = "", **_: Any) -> dict[str, Any]:
         start = int(KeyMarker or 0)
         below = [entry for entry in sorted(self.held) if entry[0].startswith(Prefix)]
         page = below[start : start + 2]
@@ -46,7 +46,7 @@ class Bucket:
             "NextKeyMarker": str(start + 2),
         }
 
-    def delete_objects(self, Delete: dict[str, Any], **_: Any) -> dict[str, Any]:  # noqa: N803
+    def delete_objects(self, Delete: dict[str, Any], **_: Any) -> dict[str, Any]:
         gone = {(entry["Key"], entry["VersionId"]) for entry in Delete["Objects"]}
         self.held = [entry for entry in self.held if entry[:2] not in gone]
         return {}
@@ -73,8 +73,7 @@ def root_of(bucket: Bucket) -> Root:
 def test_a_missing_permission_is_named_before_anything_is_done(refused: str) -> None:
     root = root_of(Bucket(refused))
     with pytest.raises(StoreError, match=PERMISSIONS[refused]):
-        if versions.are_kept(root):
-            versions.require_rights(root)
+        versions.check(root)
 
 
 def test_with_all_permissions_the_trial_leaves_nothing() -> None:
@@ -107,7 +106,7 @@ def test_old_versions_and_marks_go_page_by_page_and_current_ones_stay() -> None:
         bucket.held += [(f"store/{name}", f"v{n}", n == 2, False) for n in range(3)]
         bucket.held += [(f"store/{name}.deleted", "v0", False, False)]
         bucket.held += [(f"store/{name}.deleted", "v1", True, True)]
-    assert versions.purge(root_of(bucket), "probes.parquet") == 3 * (2 + 2)
+    assert versions.purge(root_of(bucket)) == 3 * (2 + 2)
     erased = [entry for entry in bucket.held if "/audit/" not in entry[0]]
     erased = [entry for entry in erased if "/snapshots/" not in entry[0]]
     assert [(latest, mark) for _, _, latest, mark in erased] == [(True, False)] * 3
@@ -127,7 +126,7 @@ def test_on_a_real_server(s3: S3Server) -> None:
         root.write("tables/faces/1.parquet", data)
         root.write("tables/faces/2.parquet", data)
     root.delete(["tables/faces/1.parquet"])
-    assert versions.purge(root, "probes.parquet") == 4
+    assert versions.purge(root) == 4
     left = fs.call_s3("list_object_versions", Bucket="versioned", Prefix="store/")
     assert [(v["Key"], v["IsLatest"]) for v in left["Versions"]] == [
         ("store/tables/faces/2.parquet", True)

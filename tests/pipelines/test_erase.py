@@ -1,6 +1,7 @@
 """`mien erase` on stores of synthetic rows: what goes, what stays, and what it survives."""
 
 import base64
+import contextlib
 import io
 import json
 import shutil
@@ -19,11 +20,12 @@ from infra.runs import RunRecord
 from infra.storage import Root
 from infra.store import Store
 from infra.tables import read_small_table, rows_of_videos, table_rows, write_part, write_small_table
+from infra.traces import PROBES
 from pipelines.cli import main
 from pipelines.compact import compact
 from pipelines.erase import Ask, Erased, erase
 from pipelines.erasing import finish_pending
-from pipelines.plan import PROBE_CACHE, PROBES
+from pipelines.plan import PROBE_CACHE
 from pipelines.planned import PLANNED_VIDEO
 from pipelines.publish import make_visible
 from pipelines.query import open_store, run_query
@@ -264,10 +266,8 @@ def test_killed_at_any_step_the_next_writer_ends_it(
         with monkeypatch.context() as patch:
             for name in original:
                 patch.setattr(Root, name, counted(name))
-            try:
+            with contextlib.suppress(Killed):
                 do(copy, videos=[VICTIM])
-            except Killed:
-                pass
         if left[0] > 0:
             break
         with copy.locked() as locked:

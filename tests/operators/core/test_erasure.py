@@ -120,9 +120,7 @@ def test_who_passes_the_place_later_or_for_a_moment_stays() -> None:
     other = path(tables, 1)
     mixed = whole.path_xyxy.copy()
     mixed[:2] = other.path_xyxy[:2]
-    both = erased_faces(
-        tables["faces"], [Cut(0, 90, whole.path_seconds, mixed)], FRAME
-    ).tolist()
+    both = erased_faces(tables["faces"], [Cut(0, 90, whole.path_seconds, mixed)], FRAME).tolist()
     names = tables["faces"]["track_id"].to_pylist()
     first, second = tables["tracks"]["track_id"].to_pylist()
     assert all(gone for gone, name in zip(both, names, strict=True) if name == first)
