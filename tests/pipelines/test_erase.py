@@ -240,6 +240,7 @@ class Killed(BaseException):
     """What `except Exception` does not catch."""
 
 
+@pytest.mark.slow
 def test_killed_at_any_step_the_next_writer_ends_it(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
