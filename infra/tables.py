@@ -7,6 +7,7 @@ rows can never meet under one name.
 import bisect
 import hashlib
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -92,6 +93,15 @@ def rows_of_videos(root: Root, rel: str, video_ids: Collection[str]) -> int:
             return 0
         found = parquet.read_row_groups(groups, columns=["video_id"])["video_id"]
         return pc.sum(pc.is_in(found, pa.array(sorted(video_ids), pa.string()))).as_py() or 0
+
+
+def narrowed(root: Root, snapshot: Snapshot, video_ids: Collection[str]) -> Snapshot:
+    """The same state, but only with the files that hold rows of these videos."""
+    names = sorted(video_ids)
+    files = [file for file in snapshot.files if _may_hold(file, names)]
+    counts = in_parallel(lambda file: rows_of_videos(root, file.path, names), files)
+    held = tuple(file for file, rows in zip(files, counts, strict=True) if rows)
+    return replace(snapshot, files=held)
 
 
 def table_rows(

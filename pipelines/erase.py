@@ -3,7 +3,7 @@
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -15,8 +15,7 @@ from infra.snapshots import Snapshot
 from infra.stopping import stoppable
 from infra.storage import in_parallel
 from infra.store import Store
-from infra.tables import rows_of_videos, table_rows
-from infra.tombstones import Tombstone
+from infra.tables import narrowed, rows_of_videos, table_rows
 from pipelines.erasing import Left, Say, carry_out, finish_pending, remade
 from pipelines.selection import Chosen
 from schemas.tables import TABLES
@@ -128,13 +127,15 @@ def erase(url: str, ask: Ask, choose: Choose, agree: Agree, say: Say) -> Erased:
 def preview(store: Store, state: Snapshot, chosen: Chosen, dry_run: bool = False) -> Erased:
     """What the erasure of `chosen` takes from each table."""
     stones = chosen.tombstones
-    losses = tuple(_loss(store, state, table, stones) for table in TABLES)
-    lost = Counter[str]()
-    for one in remade(store, state, stones):
-        for table, rows in one.tables.items():
-            before = len(table_rows(store.root, state, table, ["video_id"], [one.video_id]))
-            lost[table] += before - len(rows)
     whole = {stone.video_id for stone in stones if stone.whole}
+    touched = narrowed(store.root, state, {stone.video_id for stone in stones})
+    lost = Counter[str]()
+    for file, rows in zip(touched.files, _rows(store, touched, whole), strict=True):
+        lost[file.table] += rows
+    for one in remade(store, touched, stones):
+        for table, rows in one.tables.items():
+            before = len(table_rows(store.root, touched, table, ["video_id"], [one.video_id]))
+            lost[table] += before - len(rows)
     return Erased(
         store.root.url,
         dry_run,
@@ -143,25 +144,16 @@ def preview(store: Store, state: Snapshot, chosen: Chosen, dry_run: bool = False
         chosen.copies,
         chosen.undated,
         tuple(
-            TableLoss(one.table, one.rows + lost[one.table], one.files, one.of_files)
-            for one in losses
+            TableLoss(table, lost[table], len(touched.of(table)), len(state.of(table)))
+            for table in TABLES
         ),
         state.seq,
     )
 
 
-def _loss(store: Store, state: Snapshot, table: str, stones: Sequence[Tombstone]) -> TableLoss:
-    """Rows of whole videos, and the files that hold any of the videos."""
-    whole = {stone.video_id for stone in stones if stone.whole}
-    every = {stone.video_id for stone in stones}
-    files = [
-        file
-        for file in state.of(table)
-        if any(file.min_video_id <= name <= file.max_video_id for name in every)
-    ]
-    counts = in_parallel(lambda file: rows_of_videos(store.root, file.path, every), files)
-    rows = in_parallel(lambda file: rows_of_videos(store.root, file.path, whole), files)
-    return TableLoss(table, sum(rows), sum(map(bool, counts)), len(state.of(table)))
+def _rows(store: Store, state: Snapshot, videos: Collection[str]) -> list[int]:
+    """Rows of these videos in each file of a state."""
+    return in_parallel(lambda file: rows_of_videos(store.root, file.path, videos), state.files)
 
 
 def _begun(store: Store, ask: Ask, choose: Choose) -> tuple[Erasure | None, Erased]:

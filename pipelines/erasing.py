@@ -14,7 +14,7 @@ from infra.errors import StoreBusy, StoreError
 from infra.mlflow_eraser import erase_logged, used_trackers
 from infra.snapshots import Snapshot
 from infra.store import Store
-from infra.tables import table_rows
+from infra.tables import narrowed, table_rows
 from infra.tracking import without_password
 from operators.core.erasure import without
 from pipelines.cuts import cuts_of, frame_px
@@ -123,6 +123,7 @@ def remade(
     for stone in stones:
         if not stone.whole:
             parts.setdefault(stone.video_id, []).append(stone)
+    state = narrowed(store.root, state, parts)
     for video_id, own in sorted(parts.items()):
         flat = {
             table: table_rows(store.root, state, table, video_ids=[video_id]) for table in TABLES
