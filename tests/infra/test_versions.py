@@ -114,7 +114,7 @@ def test_old_versions_and_marks_go_page_by_page_and_current_ones_stay() -> None:
 
 @pytest.mark.slow
 def test_on_a_real_server(s3: S3Server) -> None:
-    fs = s3.client()
+    fs: Any = s3.client()
     fs.mkdir("versioned")
     status = {"Status": "Enabled"}
     fs.call_s3("put_bucket_versioning", Bucket="versioned", VersioningConfiguration=status)

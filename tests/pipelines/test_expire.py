@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -79,7 +80,8 @@ def test_scores_that_came_later_do_not_make_the_faces_younger(store: Store) -> N
         for table, new in added.items()
         for file in write_part(store.root, table, new, name, {})
     ]
-    gone = {table: [] for table in TABLES} | {"videos": [(video, None) for video in videos]}
+    gone: dict[str, Any] = {table: [] for table in TABLES}
+    gone["videos"] = [(video, None) for video in videos]
     make_visible(store, name, files, gone)
     do(store)
     assert not left(store) & set(videos)
