@@ -8,7 +8,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ def used_trackers(records: Collection[RunRecord]) -> list[Tracking]:
 
 
 def erase_logged(
-    cfg: Tracking, root: Root, run_ids: Collection[str], needles: Sequence[bytes]
+    cfg: Tracking, root: Root, run_ids: Collection[str], needles: Collection[bytes]
 ) -> int | None:
     """Delete artifacts of these runs that hold one of the needles: how many; None where MLflow
     cannot be reached."""
@@ -90,7 +90,7 @@ def _runs(client: Any, experiment: str) -> Iterator[Any]:
             return
 
 
-def _erase(client: Any, run: Any, needles: Sequence[bytes]) -> int:
+def _erase(client: Any, run: Any, needles: Collection[bytes]) -> int:
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
     deleted = 0

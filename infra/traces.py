@@ -3,7 +3,8 @@
 import base64
 import contextlib
 import json
-from collections.abc import Collection, Sequence
+import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ def _without(root: Root, rel: str, gone: dict[str, Collection[str]]) -> int:
     return len(rows) - len(stay)
 
 
-def erase_reports(root: Root, needles: Sequence[bytes]) -> int:
+def erase_reports(root: Root, needles: Collection[bytes]) -> int:
     """Delete pages in the store's own folders that name one of the videos; how many."""
     names = [rel for rel, _ in root.list(runs.FOLDER)] + _top_pages(root)
     kept = (".mlflow.json", ".live.json", runs.PLAN)
@@ -76,7 +77,7 @@ def _top_pages(root: Root) -> list[str]:
     return [str(path)[below:] for path in paths if str(path).endswith(".html")]
 
 
-def erase_buffered(root: Root, needles: Sequence[bytes]) -> int:
+def erase_buffered(root: Root, needles: Collection[bytes]) -> int:
     """Take artifacts that name one of the videos out of what waits for MLflow; how many."""
     gone = 0
     for rel, _ in root.list(runs.FOLDER):
@@ -95,7 +96,7 @@ def erase_buffered(root: Root, needles: Sequence[bytes]) -> int:
     return gone
 
 
-def erase_below(folder: Path, needles: Sequence[bytes]) -> int:
+def erase_below(folder: Path, needles: Collection[bytes]) -> int:
     """Delete reports below a local folder of MLflow's that name one of the videos; how many."""
     gone = 0
     for path in sorted(folder.rglob("*")):
@@ -106,6 +107,11 @@ def erase_below(folder: Path, needles: Sequence[bytes]) -> int:
     return gone
 
 
-def names_any(data: bytes, needles: Sequence[bytes]) -> bool:
-    """Whether one of the needles stands in the data."""
-    return any(needle in data for needle in needles)
+def names_any(data: bytes, needles: Collection[bytes]) -> bool:
+    """Whether one of the needles, hex digits of one length, stands in the data.
+
+    One pass, however many there are: a night's retention may be thousands of videos.
+    """
+    wanted = frozenset(needles)
+    places = (re.compile(rb"(?=([0-9a-f]{%d}))" % size) for size in {len(one) for one in wanted})
+    return any(found[1] in wanted for place in places for found in place.finditer(data))

@@ -12,7 +12,7 @@ from infra.mlflow_eraser import erase_logged
 from infra.runs import RunRecord
 from infra.store import Store
 from infra.tables import read_small_table
-from infra.traces import PROBES
+from infra.traces import PROBES, names_any
 from tests.pipelines.erasable import VICTIM, VIDEOS, do, holding, traced
 from tests.rows import video_ids
 
@@ -63,3 +63,12 @@ def test_an_mlflow_server_out_of_reach_is_asked_again(
     do(erasable, videos=[VICTIM])
     assert not erasures.pending(erasable.root)
     assert audit_log.events(erasable)[-1].facts["other_traces"]["mlflow_artifacts"] == 3
+
+
+@pytest.mark.parametrize("text", ["{}", "<b>{}4b7</b>", "0a{}", "\\u00e9{}"])
+def test_a_name_is_found_wherever_it_stands_among_thousands(text: str) -> None:
+    names = [name[:12].encode() for name in video_ids(2000, 7)]
+    page = b"<html>" + text.format(names[999].decode()).encode() + b"</html>" * 1000
+    assert names_any(page, names)
+    assert not names_any(page.replace(names[999], names[999][::-1]), names)
+    assert not names_any(page, [])
