@@ -1,6 +1,5 @@
 """Score: list, plan, extract to write, reconcile, publish. The main job."""
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 
@@ -197,11 +196,7 @@ def recorded(
 
 
 def _artifacts(store: Store, record: RunRecord) -> dict[str, bytes]:
-    """What MLflow keeps of a run: its configuration, its audit, and the report of the store."""
-    files = {
-        "config.yaml": record.config_yaml.encode(),
-        "audit.json": json.dumps([item.model_dump() for item in record.audit], indent=1).encode(),
-    }
-    if record.state is State.PUBLISHED:
-        files["report.html"] = report_page(store.root.url).encode()
-    return files
+    """What MLflow keeps of a run beside its configuration and audit: the report of the store."""
+    if record.state is not State.PUBLISHED:
+        return {}
+    return {"report.html": report_page(store.root.url).encode()}
