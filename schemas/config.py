@@ -181,6 +181,15 @@ class Run(Section):
         return "{:02d}:{:02d}".format(*divmod(value, 60)) if isinstance(value, int) else value
 
 
+class Erase(Section):
+    """What `mien erase` and `mien expire` do, and what a run does after them. Never hashed."""
+
+    reader_grace_seconds: Annotated[float, Field(ge=0)] = 600
+    """Who began to read before an erasure may go on for so long; then the old files are deleted."""
+    rescore_expired: bool = False
+    """Score again what `mien expire` removed, from the same file: there is a new ground for it."""
+
+
 class Governance(Section):
     """Who asks for this, why, and on what ground. Required before anything is scored."""
 
@@ -260,5 +269,6 @@ class Config(Section):
     score: Score = Score()
     fit: Fit = Fit()
     run: Run = Run()
+    erase: Erase = Erase()
     governance: Governance | None = None
     tracking: Tracking = Tracking()
