@@ -13,7 +13,7 @@ from rich.table import Table
 
 from infra.errors import ConfigurationError, UserError
 from infra.offline import disable_telemetry
-from pipelines import cli_fit, cli_plan, cli_submit
+from pipelines import cli_fit, cli_plan, cli_privacy, cli_submit
 from pipelines.arguments import (
     Arguments,
     AsJson,
@@ -296,6 +296,7 @@ def show(rows: list[dict[str, Any]], columns: tuple[str, ...], as_json: bool) ->
 cli_plan.add_commands(app)
 cli_submit.add_commands(app)
 cli_fit.add_commands(app)
+cli_privacy.add_commands(app)
 
 if __name__ == "__main__":
     main()

@@ -90,5 +90,7 @@ def test_more_strength_leaves_less() -> None:
 def test_a_name_is_taken_once_and_an_unknown_one_lists_the_known() -> None:
     with pytest.raises(ValueError, match="registered already"):
         register(anonymizer("blur"))
-    with pytest.raises(ValueError, match="known: blur, downsample, k-same, noise, none, pixelate, solid"):
+    with pytest.raises(
+        ValueError, match="known: blur, downsample, k-same, noise, none, pixelate, solid"
+    ):
         anonymizer("hat")
