@@ -51,7 +51,8 @@ def evaluate(
     Attackers know five faces a person and look for five others; the trained ones learn from
     equally anonymized faces. Both files hold raw crops, and stay where they are.
     """
-    from pipelines.privacy_evaluation import evaluate_privacy, print_privacy
+    from pipelines.privacy_evaluation import evaluate_privacy
+    from pipelines.privacy_table import print_privacy
 
     cfg = load_config(config, overrides or [])
     result = evaluate_privacy(cfg, identity, expression, out, messages, anonymizer or (), splits)

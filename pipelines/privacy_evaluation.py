@@ -1,8 +1,5 @@
 """Privacy evaluation: who is still recognised behind each anonymizer, and what it costs."""
 
-import csv
-import io
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import date
@@ -12,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.table import Table
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
@@ -30,8 +26,8 @@ from operators.evaluation.reidentification import (
 from operators.methods.registry import Method, Progress, Reads
 from pipelines.evaluate import built, chosen, labelled
 from pipelines.faces import FacesFile, Reader, read_faces
-from pipelines.figures_privacy import trade_off_png
 from pipelines.fit import open_backbone
+from pipelines.privacy_table import Rows, strongest, write
 from pipelines.progress import StepProgress
 from schemas.config import Config
 from schemas.tables import LABELS
@@ -50,12 +46,6 @@ VECTOR_NOTE = {
     PROBABILITIES: "stored vectors: the published probabilities of seven labels",
     SWAP: "needs tracks: not offered in a run",
 }
-COLUMNS = (
-    "name", "strength", "unit", "attacker", "trained", "top1", "top1_low", "top1_high", "top5",
-    "eer", "splits", "accuracy", "accuracy_kept", "accuracy_refit",
-)  # fmt: skip
-
-Rows = list[dict[str, Any]]
 #: Faces as an attacker sees them, given which of them he knows: (N,) bool.
 Expose = Callable[[NDArray[np.bool_]], Seen]
 
@@ -132,7 +122,7 @@ def evaluate_privacy(
         "rows": rows,
         "strongest": strongest(rows),
     }
-    files = _write(out, result)
+    files = write(out, result)
     metrics = {
         f"{row['name']}_{row['strength']:g}/{key}": float(row[key])
         for row in result["strongest"]
@@ -163,16 +153,6 @@ def parse_setting(text: str) -> tuple[str, float]:
     return name, strength
 
 
-def strongest(rows: Rows) -> Rows:
-    """Of each setting, the row of the attacker that recognises most."""
-    best: dict[tuple[str, float], dict[str, Any]] = {}
-    for row in rows:
-        key = (row["name"], row["strength"])
-        if key not in best or row["top1"] > best[key]["top1"]:
-            best[key] = row
-    return list(best.values())
-
-
 def _protocol(people: FacesFile, count: int, seed: int) -> Protocol:
     who = np.unique(people.names("subject") or [], return_inverse=True)[1].astype(np.int64)
     try:
@@ -200,13 +180,13 @@ def _accuracies(vectors: NDArray, faces: FacesFile, scorer: Method) -> tuple[flo
     labels = faces.labels
     assert labels is not None
     read = scorer.score(vectors)[:, : len(LABELS)].argmax(axis=1)
-    if np.ptp(vectors, axis=0).max() < 1e-6 or np.bincount(labels)[np.unique(labels)].min() < 5:
+    if np.ptp(vectors, axis=0).max() < 1e-6 or np.unique_counts(labels).counts.min() < 5:
         refit = float("nan")
     else:
         head = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
         folds = StratifiedKFold(5, shuffle=True, random_state=0)
         refit = float((cross_val_predict(head, vectors, labels, cv=folds) == labels).mean())
-    return float((read == labels).mean()), refit
+    return float(np.mean(read == labels)), refit
 
 
 def _attack(protocol: Protocol, clean: Seen, expose: Expose, reads: str | None = None) -> Rows:
@@ -286,39 +266,3 @@ def _named(
         "accuracy_refit": accuracy and (round(accuracy[1], 4) if accuracy[1] > 0 else None),
     }
     return [{"name": name, "strength": strength, "unit": unit, **row, **kept} for row in measured]
-
-
-def _write(out: Path, result: dict[str, Any]) -> list[Path]:
-    out.mkdir(parents=True, exist_ok=True)
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(result["rows"])
-    contents = {
-        "privacy.json": (json.dumps(result, indent=2) + "\n").encode(),
-        "privacy.csv": text.getvalue().encode(),
-        "privacy.png": trade_off_png(result),
-    }
-    for name, data in contents.items():
-        partial = out / f".{name}.new"
-        partial.write_bytes(data)
-        partial.replace(out / name)
-    return [out / name for name in contents]
-
-
-def print_privacy(result: dict[str, Any], console: Console) -> None:
-    """One line a setting: its strongest attacker against what is left of the expression."""
-    table = Table("anonymizer", "strongest attacker", "top-1", "95 %", "top-5", "EER", "accuracy")
-    for row in result["strongest"]:
-        accuracy = "" if row["accuracy"] is None else f"{row['accuracy']:.1%}"
-        table.add_row(
-            f"{row['name']} {row['strength']:g}",
-            row["attacker"],
-            f"{row['top1']:.1%}",
-            f"{row['top1_low']:.1%} to {row['top1_high']:.1%}",
-            f"{row['top5']:.1%}",
-            f"{row['eer']:.1%}",
-            accuracy,
-        )
-    console.print(table)
-    console.print(f"chance: {result['chance_top1']:.1%} of {result['people']} people")
