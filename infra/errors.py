@@ -34,6 +34,12 @@ class AuditFailed(UserError):
     exit_code = 4
 
 
+class AuditChainBroken(UserError):
+    """The store's audit log is not what was written."""
+
+    exit_code = 4
+
+
 class Refused(UserError):
     """The governance gate said no. Nothing was done."""
 

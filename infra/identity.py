@@ -27,9 +27,12 @@ class Identity:
     def __reduce__(self) -> NoReturn:
         raise TypeError("the store's key stays on the driver")
 
-    def _digest(self, kind: str, *parts: str) -> str:
+    def _code(self, kind: str, *parts: str) -> str:
         message = "".join(f"{len(part)}:{part}" for part in (kind, *parts))
-        return hmac.new(self._key, message.encode(), hashlib.sha256).hexdigest()[:_ID_DIGITS]
+        return hmac.new(self._key, message.encode(), hashlib.sha256).hexdigest()
+
+    def _digest(self, kind: str, *parts: str) -> str:
+        return self._code(kind, *parts)[:_ID_DIGITS]
 
     def source_id(self, uri: str) -> str:
         """Name the place `uri`, whatever lies there."""
@@ -38,6 +41,10 @@ class Identity:
     def video_id(self, uri: str, size_bytes: int, fingerprint: str) -> str:
         """Name the content at `uri`; `fingerprint` is the sha256 of parts of it."""
         return self._digest("video", uri, str(size_bytes), fingerprint)
+
+    def audit_code(self, event: str) -> str:
+        """What proves that an event of the audit log was written by who holds the key."""
+        return self._code("audit", event)
 
     @property
     def key_fingerprint(self) -> str:

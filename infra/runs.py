@@ -84,6 +84,8 @@ class RunRecord(BaseModel):
     waves: tuple[Wave, ...] = ()
     """In their order. Counts, stages and seconds of the run are theirs together."""
     warnings: tuple[str, ...] = ()
+    audit_head: str | None = None
+    """Head of the store's audit log, `SEQ:MAC`, when the run ended."""
 
 
 def new_run_id(now: datetime | None = None) -> str:
@@ -119,6 +121,11 @@ def list_runs(root: Root) -> list[RunRecord]:
     names = [rel.rsplit("/", 1)[-1] for rel, _ in root.list(FOLDER)]
     ids = [name.removesuffix(_RECORD) for name in names if name.endswith(_RECORD)]
     return in_parallel(lambda run_id: load(root, run_id), [one for one in ids if "." not in one])
+
+
+def save_report(root: Root, run_id: str, name: str, data: bytes) -> None:
+    """Put a file beside a run's record: `name` is what it is called after the run's id."""
+    root.write(_rel(run_id, f".{name}"), data)
 
 
 def save_plan(root: Root, run_id: str, planned: pa.Table) -> None:

@@ -2,14 +2,15 @@
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
-from infra import snapshots
+from infra import audit_log, snapshots
 from infra.errors import StoreError
 from infra.identity import KEY_FILE, Identity, new_store_key, store_key
 from infra.lock import Lock, fenced, locked
-from infra.snapshots import Snapshot
+from infra.snapshots import Snapshot, TableFile
 from infra.storage import Root
 from schemas.tables import SCHEMA_VERSION
 
@@ -71,15 +72,52 @@ class Store:
         """The present state of the tables."""
         return snapshots.latest(self.root)
 
-    def commit(self, change: Callable[[Snapshot], Snapshot]) -> Snapshot:
+    def commit(
+        self,
+        change: Callable[[Snapshot], Snapshot],
+        kind: str = "tables",
+        facts: Mapping[str, Any] | None = None,
+    ) -> Snapshot:
         """Replace the state of the tables: see `snapshots.commit`.
+
+        An event of this kind, with `facts` and what becomes of the tables, is in the audit log
+        before the new state is seen, and the state records it as its head. One whose `snapshot`
+        another writer took in the meantime tells of an attempt; it is made and logged again.
 
         Raises:
             StoreBusy: The lock was taken over by another run.
         """
         if self.lock is not None:
             change = fenced(self.lock.number, change)
-        return snapshots.commit(self.root, change)
+
+        def logged(current: Snapshot) -> Snapshot:
+            wanted = change(current)
+            if wanted == current:
+                return current
+            event = audit_log.append(self, kind, {**(facts or {}), **_told(current, wanted)})
+            return replace(wanted, audit_head=audit_log.head_text((event.seq, event.mac)))
+
+        return snapshots.commit(self.root, logged)
+
+
+def _told(current: Snapshot, wanted: Snapshot) -> dict[str, Any]:
+    """What an event says of a change: the state's number, and files and rows of what differs."""
+    new, old = set(wanted.files), set(current.files)
+    return {
+        "snapshot": current.seq + 1,
+        "files_added": _by_table(new - old),
+        "files_removed": _by_table(old - new),
+    }
+
+
+def _by_table(files: Collection[TableFile]) -> dict[str, dict[str, int]]:
+    return {
+        table: {
+            "files": sum(file.table == table for file in files),
+            "rows": sum(file.rows for file in files if file.table == table),
+        }
+        for table in sorted({file.table for file in files})
+    }
 
 
 def readable(url: str) -> Root:

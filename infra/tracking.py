@@ -174,6 +174,7 @@ def _payload(
         "params": {name: value[:_MOST_CHARACTERS] for name, value in flat(shown)},
         "tags": {
             "mien.state": str(record.state),
+            **({"mien.audit_head": record.audit_head} if record.audit_head else {}),
             **{f"hash.{name}": value for name, value in record.hashes.items()},
             **{f"version.{name}": value for name, value in record.versions.items()},
         },

@@ -9,14 +9,16 @@ from operators.core.operator import Step
 
 
 class Built:
-    """A step as Ray Data wants it: built where it runs."""
+    """Steps as Ray Data wants them: built where they run, one after the other on a batch."""
 
-    def __init__(self, step: Step) -> None:
+    def __init__(self, steps: tuple[Step, ...]) -> None:
         disable_telemetry()
-        self._operator = step.build()
+        self._operators = [step.build() for step in steps]
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        return self._operator(batch)
+        for operator in self._operators:
+            batch = operator(batch)
+        return batch
 
 
 class Write:

@@ -22,7 +22,8 @@ from pipelines.arguments import (
     messages,
     split_arguments,
 )
-from pipelines.configuration import require_governance, source_and_store
+from pipelines.configuration import source_and_store
+from pipelines.gate import require_governance
 from schemas.config import Config
 
 _ADDRESS_VARIABLES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")

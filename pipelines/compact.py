@@ -126,7 +126,7 @@ def _merge(store: Store, target_rows: int, console: Console) -> Merges:
             progress.step(done_rows, total, f"rows, {done_files} of {files} files written")
 
         compaction = Compaction(store.root, target_rows, written)
-        store.commit(compaction)
+        store.commit(compaction, "compact")
     return {table: (done.old, len(done.new)) for table, done in compaction.merges.items()}
 
 

@@ -10,7 +10,8 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from infra.errors import ConfigurationError, Refused
-from schemas.config import Config, Governance
+from pipelines.gate import SECTION, GateClosed, bad_value
+from schemas.config import Config
 
 STDIN = Path("-")
 
@@ -31,17 +32,7 @@ def config_from(values: dict[str, Any], overrides: Sequence[str] = ()) -> Config
     try:
         return Config.model_validate(values)
     except ValidationError as error:
-        raise _plain(error) from None
-
-
-def require_governance(cfg: Config) -> Governance:
-    """The gate's first question: who asks, why, on what ground. Raises `Refused` (exit 5)."""
-    if cfg.governance is None:
-        keys = ", ".join(
-            name for name, info in Governance.model_fields.items() if info.is_required()
-        )
-        raise Refused(f"no governance section in the configuration: state {keys}")
-    return cfg.governance
+        raise _plain(error, values) from None
 
 
 def source_and_store(cfg: Config) -> tuple[str, str]:
@@ -94,19 +85,20 @@ def _apply(values: dict[str, Any], override: str) -> None:
         raise ConfigurationError(f"{override!r}: {text!r} is not valid YAML") from None
 
 
-def _plain(error: ValidationError) -> ConfigurationError | Refused:
-    lines = []
-    governance = True
+def _plain(error: ValidationError, values: dict[str, Any]) -> ConfigurationError | Refused:
+    """One line of all that is wrong; a refusal where it is all in the governance section."""
+    lines: dict[str, str] = {}  # each once, with its key
     for item in error.errors():
         path = [str(part) for part in item["loc"] if not _is_branch(part)]
         key = ".".join(path)
         if item["type"] == "extra_forbidden":
-            lines.append(f"unknown key {key}{_suggestion(path)}")
+            text = f"unknown key {key}{_suggestion(path)}"
         else:
-            lines.append(f"{key}: {item['msg'][:1].lower()}{item['msg'][1:]}")
-        governance &= path[:1] == ["governance"]
-    text = "; ".join(dict.fromkeys(lines))
-    return Refused(text) if governance else ConfigurationError(text)
+            text = f"{key}: {item['msg'][:1].lower()}{item['msg'][1:]}"
+        lines[text] = key
+    if all(key.split(".")[0] == SECTION for key in lines.values()):
+        return GateClosed(bad_value(key, text, values) for text, key in lines.items())
+    return ConfigurationError("; ".join(lines))
 
 
 def _is_branch(part: object) -> bool:

@@ -24,8 +24,8 @@ from operators.anonymize import resolved
 from operators.core.crops import flatten_crops
 from operators.core.operator import empty_values
 from operators.resolve import resolve
-from pipelines.configuration import require_governance
 from pipelines.faces import ANONYMIZER_KEY
+from pipelines.gate import require_governance
 from pipelines.plan import make_plan
 from pipelines.planned import Plan, planned_table
 from pipelines.progress import VideoProgress

@@ -60,15 +60,16 @@ class Arrival:
 def stage_seconds(
     busy: dict[str, Floats], pools: Pools, embeds_in_child: bool
 ) -> dict[str, Floats]:
-    """Wall seconds of each pool, were it always full: extract's, embed's, score's.
+    """Wall seconds of each pool, were it always full: extract's and embed's.
 
-    The child anonymizes as well, and does everything where raw crops may not leave it.
+    The child anonymizes as well, and does everything where raw crops may not leave it; who embeds
+    scores as well.
     """
     child = STAGES if embeds_in_child else ("extract", "anonymize")
     of_child = sum((busy[stage] for stage in child), np.zeros_like(busy["extract"]))
     walls = {"extract": of_child / pools.extract}
     if not embeds_in_child:
-        walls |= {"embed": busy["embed"] / pools.embed, "score": busy["score"]}
+        walls["embed"] = (busy["embed"] + busy["score"]) / pools.embed
     return walls
 
 

@@ -14,10 +14,10 @@ from infra.errors import ConfigurationError, SourceError, interruption
 from infra.listing import list_sources
 from infra.stopping import stoppable
 from infra.store import Store
-from pipelines.configuration import require_governance
 from pipelines.finishing import Timing, Wall, full_pool_factor, wall_time, warm_up
 from pipelines.forecast import Floats, Forecast, Left, forecast
 from pipelines.frame import make_frame, segments_of, what_is_left
+from pipelines.gate import require_governance
 from pipelines.plan import make_plan
 from pipelines.planned import Plan
 from pipelines.progress import clock

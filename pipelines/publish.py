@@ -201,7 +201,7 @@ def make_visible(
         new = [file for file in files if file.path not in known]
         return replace(current, files=(*live, *new), run_id=run_id)
 
-    return store.commit(change)
+    return store.commit(change, "publish", {"run_id": run_id})
 
 
 def lost_rows(segments: list[dict[str, Any]]) -> pa.Table:

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from infra import runs, staging
+from infra import audit_log, runs, staging
 from infra.errors import AuditFailed, StoreError
 from infra.orphans import collect_orphans
 from infra.runs import RunRecord, Stage, State, Wave
@@ -77,9 +77,24 @@ def begin_run(cfg: Config, settings: Settings, store: Store, plan: Plan, retry: 
     )
     record = with_waves(record, done)
     if plan.videos:
+        audit_log.append(store, "run_begun", _begun(cfg, plan, record, older is not None))
         runs.save_plan(store.root, run_id, plan_table(plan.videos))
         runs.save(store.root, record)
     return record
+
+
+def _begun(cfg: Config, plan: Plan, record: RunRecord, resumed: bool) -> dict[str, Any]:
+    """What the audit log keeps of a run that begins: on what ground, how, how much."""
+    governance = cfg.governance.model_dump(mode="json", exclude_none=True) if cfg.governance else {}
+    return {
+        "run_id": record.run_id,
+        "resumed": resumed,
+        "governance": governance,
+        "anonymizer": cfg.privacy.anonymizer.model_dump(mode="json"),
+        "hashes": record.hashes,
+        "videos": len(plan.videos),
+        "planned_seconds": record.planned_seconds,
+    }
 
 
 def _unfinished(settings: Settings, store: Store, plan: Plan) -> RunRecord | None:
@@ -216,11 +231,19 @@ def check_budget(cfg: Config, record: RunRecord) -> None:
 def end_run(
     store: Store, record: RunRecord, state: State, message: str, exit_code: int = 0
 ) -> Outcome:
+    """Record how a run ended, in the audit log first; one that another took over ends nothing."""
     record = record.model_copy(
         update={"state": state, "message": message, "ended": datetime.now(UTC)}
     )
-    if state is not State.NOTHING_NEW:
-        save(store, record)
+    if state is not State.NOTHING_NEW and not store.lost:
+        ended = record.model_dump(
+            mode="json",
+            include={"run_id", "state", "counts", "written_seconds", "quarantined_seconds"},
+        )
+        event = audit_log.append(store, "run_ended", ended)
+        head = audit_log.head_text((event.seq, event.mac))
+        record = record.model_copy(update={"audit_head": head})
+        runs.save(store.root, record)
     return Outcome(record, exit_code)
 
 

@@ -18,10 +18,12 @@ from infra.stopping import stoppable
 from infra.store import Store
 from infra.tables import table_rows
 from infra.tracking import Tracker
-from pipelines.configuration import config_from, require_governance, source_and_store
+from pipelines.configuration import config_from, source_and_store
+from pipelines.gate import require_governance
 from pipelines.live import Live
 from pipelines.plan import make_plan
 from pipelines.planned import Plan, plan_videos
+from pipelines.privacy_report import report_files
 from pipelines.record import UNFINISHED, Outcome, begin_run, counted, end_run, quarantined, tidy
 from pipelines.settings import resolve_settings
 from pipelines.steps import flow_stages
@@ -180,7 +182,10 @@ def recorded(
     finally:
         final = runs.load(store.root, record.run_id)
         if not store.lost:
-            warning = tracker.log_run(final, _artifacts(store, final), curve())
+            files = report_files(final)
+            for name, data in files.items():
+                runs.save_report(store.root, final.run_id, name, data)
+            warning = tracker.log_run(final, {**_artifacts(store, final), **files}, curve())
             if warning:
                 console.print(f"note: {warning}")
 

@@ -80,9 +80,10 @@ def size_pools(
     extract = min(extract, rows)
     memory = on.memory_gib
     if cfg.extract.actors == "auto":
-        extract = max(1, int(min(extract, (memory - _gib(0, embed)) / EXTRACT_GIB)))
+        left_gib = memory - _gib(extract, embed) + extract * EXTRACT_GIB
+        extract = max(1, int(min(extract, left_gib / EXTRACT_GIB)))
     write = _writers(extract)
-    reserved = embed * EMBED_CPUS + LIGHT + write * LIGHT  # LIGHT for Score
+    reserved = embed * EMBED_CPUS + write * LIGHT
     share = min(1.0, (cpus - spare_cpus - reserved) / extract)
     if share < LIGHT:
         raise ConfigurationError(
@@ -106,8 +107,8 @@ def _writers(extract: int) -> int:
 
 
 def _gib(extract: int, embed: int) -> float:
-    """The memory that so many actors take, with those that score and write."""
-    return extract * EXTRACT_GIB + (embed + 1 + _writers(extract)) * ACTOR_GIB
+    """The memory that so many actors take, with those that write."""
+    return extract * EXTRACT_GIB + (embed + _writers(extract)) * ACTOR_GIB
 
 
 def cropping_steps(settings: Settings) -> tuple[Step, ...]:
@@ -125,13 +126,13 @@ def isolated_steps(settings: Settings) -> tuple[Step, ...]:
 
 
 def open_steps(settings: Settings) -> tuple[Step, ...]:
-    """What runs in actors, on safe crops."""
+    """What runs in the actors that embed, on safe crops: they have loaded the encoder."""
     return _scoring_steps(settings) if _crops_may_leave(settings) else ()
 
 
 def flow_stages(settings: Settings) -> tuple[str, ...]:
     """The stages that segments wait in front of, in order; what runs in the child is one."""
-    return ("extract", *(step.name.lower() for step in open_steps(settings)), "write")
+    return ("extract", *(step.name.lower() for step in open_steps(settings)[:1]), "write")
 
 
 def _crops_may_leave(settings: Settings) -> bool:
@@ -184,9 +185,8 @@ def scored_rows(
     """PLANNED rows in, rows as Write takes them out: no crop and no embedding among it."""
     steps = isolated_steps(settings)
     found = isolate(one_block_each(segments), steps, PLANNED, settings.cfg, pools, stopping)
-    for step in open_steps(settings):
-        found = in_actors(found, step, pools)
-    return found
+    steps = open_steps(settings)
+    return in_actors(found, steps, pools) if steps else found
 
 
 def crop_segments(segments: pa.Table, settings: Settings) -> Dataset:
@@ -217,16 +217,15 @@ def isolate(
     )
 
 
-def in_actors(rows: Dataset, step: Step, pools: Pools) -> Dataset:
-    embeds = step.operator is Embed
+def in_actors(rows: Dataset, steps: tuple[Step, ...], pools: Pools) -> Dataset:
     return rows.map_batches(
         Built,
-        fn_constructor_args=(step,),
-        batch_size=min(SEGMENTS_A_BATCH, pools.extract) if embeds else None,
+        fn_constructor_args=(steps,),
+        batch_size=min(SEGMENTS_A_BATCH, pools.extract),
         batch_format="pyarrow",
-        compute=ActorPoolStrategy(size=pools.embed if embeds else 1),
-        num_cpus=EMBED_CPUS if embeds else LIGHT,
-        num_gpus=pools.embed_gpus if embeds and pools.embed_gpus else None,
+        compute=ActorPoolStrategy(size=pools.embed),
+        num_cpus=EMBED_CPUS,
+        num_gpus=pools.embed_gpus or None,
         **BOUNDED,
     )
 

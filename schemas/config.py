@@ -197,6 +197,9 @@ class Governance(Section):
         "safety",
         "demonstration",
     ]
+    """What the faces are scored for."""
+    purpose_statement: str | None = None
+    """The purpose in the words of the notice. In Japan it must name the analysis of faces."""
     setting: Literal[
         "laboratory",
         "public_space",
@@ -207,7 +210,9 @@ class Governance(Section):
         "workplace",
         "education",
     ]
+    """Where the people were when they were filmed."""
     jurisdiction: Literal["eu", "jp", "other"]
+    """Whose rules apply. Where the EU's do, by the people filmed or by the controller, it is eu."""
     legal_basis: Literal[
         "consent",
         "contract",
@@ -216,6 +221,7 @@ class Governance(Section):
         "public_task",
         "legitimate_interests",
     ]
+    """The ground on which it is done: GDPR Art. 6(1), or the nearest of it elsewhere."""
     notice_reference: Annotated[str, Field(min_length=1)]
     """Where the people filmed were told: a URL, a document number."""
     retention_days: Annotated[int, Field(ge=1)]
@@ -223,8 +229,11 @@ class Governance(Section):
     overseer: Annotated[str, Field(min_length=1)]
     """The person who can stop the processing."""
     special_category_basis: str | None = None
+    """The ground for biometric data, as GDPR Art. 9(2)(a): needed where vectors are kept raw."""
     exception: Literal["medical", "safety"] | None = None
+    """Why it may be done at work or in education in the EU."""
     exception_reason: str | None = None
+    """That reason in a sentence that an authority can check."""
 
 
 class Tracking(Section):

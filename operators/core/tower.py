@@ -141,7 +141,11 @@ def _compile_openvino(
     with torch.inference_mode(), warnings.catch_warnings():
         # the frontend traces: torch calls that deprecated, and shapes are meant to be constants
         warnings.simplefilter("ignore")
-        decoder = TorchScriptPythonDecoder(graph, example_input=(torch.zeros(shape).byte(),))
+        decoder = TorchScriptPythonDecoder(
+            graph,
+            example_input=(torch.zeros(shape).byte(),),
+            trace_kwargs={"check_trace": False},  # it would trace again, and pass twice more
+        )
     frontend = FrontEndManager().load_by_framework("pytorch")
     model = frontend.convert(frontend.load(decoder))
     model.reshape(list(shape))

@@ -25,6 +25,7 @@ def record(**changes) -> RunRecord:
         "started": NOW,
         "ended": NOW + timedelta(seconds=5),
         "config_yaml": "source: /archive/private.mp4\nstore: /s\nplan:\n  segment_seconds: 60\n",
+        "audit_head": "7:" + "a" * 64,
         "hashes": {"extract": "e" * 64},
         "versions": {"ray": "2"},
         "counts": {"faces": 3, "decoder: odd/name": 1},
@@ -83,6 +84,8 @@ def test_a_server_out_of_reach_costs_a_warning_and_the_next_call_sends_all(
     params = dict(rows(root, "select key, value from params"))
     assert params == {"plan.segment_seconds": "60"}
     metrics = dict(rows(root, "select key, value from latest_metrics"))
+    tags = rows(root, "select distinct value from tags where key = 'mien.audit_head'")
+    assert tags == [("7:" + "a" * 64,)]
     assert metrics["count.faces"] == 3
     assert metrics["stage.extract.rows_per_second"] == 5
     assert metrics["wall_seconds"] == 5

@@ -7,7 +7,8 @@ import pytest
 import yaml
 
 from infra.errors import ConfigurationError, Refused
-from pipelines.configuration import load_config, require_governance, to_yaml
+from pipelines.configuration import load_config, to_yaml
+from pipelines.gate import require_governance
 from pipelines.settings import resolve_settings
 from schemas.config import Config
 

@@ -43,16 +43,17 @@ def wall(
 
 
 def test_the_slowest_stage_bounds() -> None:
-    """Two extract actors share 2,000 s, and the one that embeds has 1,000 s: all are as slow."""
-    found = wall(pools(2), pools(2))
+    """Two extract actors share 2,000 s, and so do two that embed and score."""
+    found = wall(pools(2), pools(2, 2))
     rest = 0.5 / 2 * 4  # half of what one of two actors takes for a segment's four seconds
     after = rest + 8 + 1 + 16000 / 64
     assert found.stages["extract"].value == pytest.approx(1100)
-    assert found.stages["embed"].value == found.stages["score"].value == pytest.approx(1100)
+    assert found.stages["embed"].value == pytest.approx(1100)
     assert found.before_seconds == 20
     assert found.after_seconds == pytest.approx(after)
     assert found.seconds.value == pytest.approx(20 + 1100 + after)
-    assert wall(pools(2), pools(1)).stages["extract"].value == pytest.approx(2200)
+    assert wall(pools(2), pools(1, 2)).stages["extract"].value == pytest.approx(2200)
+    assert wall(pools(2), pools(2)).stages["embed"].value == pytest.approx(2200)
 
 
 def test_each_wave_starts_its_actors_and_only_the_last_is_published_after_it() -> None:

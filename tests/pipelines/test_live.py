@@ -24,7 +24,7 @@ from tests.rows import staged_rows, store_tables
 
 FACES = 40  # of a video of 5 s: two segments of equal length
 RUN_ID = "20260101T000000000Z-aaaaaa"
-FLOW = (("extract", (0, 2)), ("embed", (1, 1)), ("score", (0, 0)), ("write", (0, 1)))
+FLOW = (("extract", (0, 2)), ("embed", (1, 1)), ("write", (0, 1)))
 
 
 class Clock:
@@ -146,7 +146,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def started(store: Store) -> Live:
     record = RunRecord(run_id=RUN_ID, started=datetime.now(UTC))
-    return Live(store, record, plan_of(2), ("extract", "embed", "score", "write"))
+    return Live(store, record, plan_of(2), ("extract", "embed", "write"))
 
 
 def wait_for(root_news, want) -> News:

@@ -55,7 +55,7 @@ def test_memory_bounds_what_is_sized_and_too_little_is_named(
     monkeypatch.setattr(steps, "free_memory_gib", lambda: 4.4)
     assert size_pools(Config(), rows=100).extract == 2  # of 4 that have a CPU
     three = Config.model_validate({"extract": {"actors": 3}})
-    with pytest.raises(ConfigurationError, match=r"4\.4 GiB of memory.*3 extract.*about 5\.2"):
+    with pytest.raises(ConfigurationError, match=r"4\.4 GiB of memory.*3 extract.*about 4\.5"):
         size_pools(three, rows=100)
 
 
