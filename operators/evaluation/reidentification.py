@@ -58,18 +58,14 @@ def equal_error_rate(scores: NDArray[np.float64], who: NDArray[np.int64]) -> flo
     own = np.zeros(scores.shape, bool)
     own[np.arange(len(who)), who] = True
     genuine, other = np.sort(level[own]), np.sort(level[~own])
-    thresholds = np.unique(np.concatenate([genuine, other]))
-    # a score at the threshold is accepted half the time
-    refused = _below(genuine, thresholds)
-    accepted = 1 - _below(other, thresholds)
-    at = int(np.argmin(np.abs(refused - accepted)))
-    return float((refused[at] + accepted[at]) / 2)
-
-
-def _below(sorted_values: NDArray, at: NDArray) -> NDArray[np.float64]:
-    left = np.searchsorted(sorted_values, at, "left")
-    right = np.searchsorted(sorted_values, at, "right")
-    return (left + right) / 2 / len(sorted_values)
+    # a corner of the curve at every score; what lies between two corners is reached by a coin
+    thresholds = np.append(np.unique(np.concatenate([genuine, other])), np.inf)
+    refused = np.searchsorted(genuine, thresholds, "left") / len(genuine)
+    accepted = 1 - np.searchsorted(other, thresholds, "left") / len(other)
+    at = int(np.argmax(refused >= accepted))
+    before, after = (accepted - refused)[[max(at - 1, 0), at]]
+    share = before / (before - after) if before > after else 1.0
+    return float((1 - share) * refused[max(at - 1, 0)] + share * refused[at])
 
 
 def interval_over_people(
