@@ -1,4 +1,4 @@
-"""What a privacy evaluation leaves behind: `privacy.json`, `privacy.csv`, `privacy.png`, a table."""
+"""What a privacy evaluation leaves: `privacy.json`, `privacy.csv`, `privacy.png`, a table."""
 
 import csv
 import io
@@ -15,7 +15,7 @@ Rows = list[dict[str, Any]]
 
 COLUMNS = (
     "name", "strength", "unit", "attacker", "trained", "top1", "top1_low", "top1_high", "top5",
-    "eer", "splits", "accuracy", "accuracy_kept", "accuracy_refit",
+    "eer", "accuracy", "accuracy_kept", "accuracy_refit",
 )  # fmt: skip
 
 

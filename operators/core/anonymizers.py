@@ -29,7 +29,7 @@ class Anonymizer:
 
     `unit` names what `strength` means; `output_px(crop_px, strength)` is the side of its result.
     `load` is there where the anonymizer reads faces with a model: whoever applies it calls it
-    first, once a process.
+    first, once a process. `fingerprint` names the files that its results depend on.
     """
 
     name: str
@@ -39,6 +39,7 @@ class Anonymizer:
     apply: Callable[[Crops, float], Crops]
     output_px: Callable[[int, float], int] = lambda crop_px, strength: crop_px
     load: Callable[[], object] | None = None
+    fingerprint: Callable[[], str] | None = None
 
 
 _registry: dict[str, Anonymizer] = {}
@@ -173,5 +174,6 @@ register(
         k_same.k_same,
         lambda crop_px, strength: k_same.SIDE_PX,
         k_same.reader,
+        k_same.fingerprint,
     )
 )

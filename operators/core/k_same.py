@@ -5,8 +5,13 @@ After Gross, Airoldi, Malin and Sweeney 2005, Integrating utility into face de-i
 average, so that nothing of the one face is left but its group. The groups here are the apparent
 expressions as mien-lite reads them; the averages ship, each of 400 images
 (`python -m pipelines.reference_faces` makes them), and no single one of those does.
+
+The published algorithm groups the very faces of one collection, so that each result stands for k
+people of it. Here the groups are made beforehand, from other people: a run sees its faces one by
+one. Nothing of a face reaches the result but seven rounded probabilities.
 """
 
+import hashlib
 import json
 import threading
 from functools import cache
@@ -52,6 +57,11 @@ class Reader:
         # einsum without BLAS: a row's sum must not depend on how many rows there are
         cosine = np.einsum("nd,cd->nc", vectors.astype(np.float64), self._classes)
         return softmax((self._scale * cosine).astype(np.float32))
+
+
+def fingerprint() -> str:
+    """What results depend on: the averages, and the mien-lite that the file names."""
+    return hashlib.sha256(REFERENCES_FILE.read_bytes()).hexdigest()
 
 
 @cache
