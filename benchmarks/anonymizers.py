@@ -50,8 +50,8 @@ def measure(clip: Path, segment_seconds: float) -> dict[str, Any]:
         entry.name: Anonymize(Privacy.model_validate({"anonymizer": entry.name}), crop_px)
         for entry in anonymizers()
     }
-    spent = dict.fromkeys(("extract", "embed", "score"), 0.0)
-    cost = dict.fromkeys(ways, 0.0)
+    spent: dict[str, float] = {"extract": 0, "embed": 0, "score": 0}
+    cost: dict[str, float] = dict.fromkeys(ways, 0.0)
     default, faces = ways[cfg.privacy.anonymizer.name], 0
     rows = segments(clip, segment_seconds).drop_columns(["uri"])
     for index in range(-1, len(rows)):  # -1: the first is done twice, to warm up

@@ -186,7 +186,7 @@ def _accuracies(vectors: NDArray, faces: FacesFile, scorer: Method) -> tuple[flo
     else:
         head = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
         folds = StratifiedKFold(5, shuffle=True, random_state=0)
-        refit = float((cross_val_predict(head, vectors, labels, cv=folds) == labels).mean())
+        refit = float(np.mean(cross_val_predict(head, vectors, labels, cv=folds) == labels))
     return float(np.mean(read == labels)), refit
 
 

@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from infra.errors import ConfigurationError
+from operators.evaluation import attackers as attackers_module
 from operators.evaluation.attackers import attackers
 from pipelines.configuration import config_from
 from pipelines.privacy_evaluation import evaluate_privacy, parse_setting
@@ -36,8 +37,9 @@ def config(backbone: Path) -> Config:
 
 
 def test_an_evaluation_attacks_every_setting_and_writes_its_table(
-    tiny_backbone: Path, tmp_path: Path
+    tiny_backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(attackers_module, "CNN_STEPS", 4)
     data = file(tmp_path / "faces.parquet", 4, 4)
     given = ["none", "solid:90"]
     result = evaluate_privacy(config(tiny_backbone), data, data, tmp_path / "out", QUIET, given, 1)

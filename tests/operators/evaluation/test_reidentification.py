@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from operators.evaluation.attackers import Seen, attackers, register
+from operators.evaluation import attackers as attackers_module
+from operators.evaluation.attackers import Attacker, Seen, attackers, register
 from operators.evaluation.reidentification import (
     equal_error_rate,
     hits,
@@ -28,11 +29,14 @@ def people(signal: float, seed: int = 0) -> Seen:
 
 
 @pytest.mark.parametrize("attacker", attackers(), ids=lambda entry: entry.name)
-def test_an_attacker_finds_people_only_where_they_differ(attacker: object) -> None:
+def test_an_attacker_finds_people_only_where_they_differ(
+    attacker: Attacker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attackers_module, "CNN_STEPS", 40)
     known, probes = next(splits(WHO, 1, 3, 0))
 
     def top1(seen: Seen) -> float:
-        scores = attacker.attack(seen[known], WHO[known], seen[probes], PEOPLE, 0)  # type: ignore[attr-defined]
+        scores = attacker.attack(seen[known], WHO[known], seen[probes], PEOPLE, 0)
         return float(hits(scores, WHO[probes], 1).mean())
 
     assert top1(people(1.0)) > 0.9
