@@ -31,4 +31,5 @@ def trade_off_png(result: dict[str, Any]) -> bytes:
     left.invert_yaxis()
     for axes in (left, right):
         axes.set_xlim(0, 1)
+        axes.margins(y=0.01)
     return png(figure)
