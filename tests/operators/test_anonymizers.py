@@ -124,12 +124,13 @@ def test_steps_round_probabilities_and_keep_their_sum() -> None:
 
 
 def test_reference_swap_leaves_the_difference_only() -> None:
-    """A constant that a track carries is gone; what changes in it stays."""
+    """A picture that a track carries is gone; what changes in it stays."""
     change = np.zeros((4, 24, 24, 3), np.uint8)
     change[1::2, 4:8] = 40
     population = np.full((24, 24, 3), 100.0)
     track = np.array([0, 0, 1, 1])
-    ground = np.array([30, 30, 160, 160], np.uint8)[:, None, None, None]
+    ground = np.zeros((4, 24, 24, 3), np.uint8)
+    ground[:2], ground[2:, :, ::2] = 30, 160
     out = reference_swap(change + ground, track, population)
     np.testing.assert_array_equal(out[:2], out[2:])
     assert np.ptp(out[1].astype(int) - out[0]) == 40
