@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import os
 import shutil
 import tempfile
 import time
@@ -11,7 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import ray
 import ray.data
+from ray.cluster_utils import Cluster
 from rich.console import Console
 
 from benchmarks.processes import CpuSeconds
@@ -19,7 +23,8 @@ from infra.cluster import cluster
 from infra.listing import list_sources
 from infra.offline import disable_telemetry
 from infra.store import Store
-from pipelines import work
+from pipelines import steps, work
+from pipelines.actors import Built
 from pipelines.demo import GOVERNANCE
 from pipelines.footage import clips, write_clip
 from pipelines.plan import make_plan
@@ -27,10 +32,13 @@ from pipelines.planned import planned_table
 from pipelines.score import score
 from pipelines.settings import resolve_settings
 from pipelines.steps import crop_segments
+from schemas.config import Cluster as ClusterSection
 from schemas.config import Config
 
 #: When segments came, on the system's monotonic clock: one list a Dataset.
 Arrivals = list[list[float]]
+#: The environment variable that names `Noting`'s file.
+BUSY = "MIEN_BENCHMARK_BUSY"
 
 
 @dataclass(frozen=True)
@@ -101,6 +109,37 @@ def extract_alone(cfg: Config, arrivals: Arrivals) -> None:
         arrivals.append([])
         for batch in work.batches(crop_segments(planned_table(list(plan.segments)), settings)):
             arrivals[0] += [time.monotonic()] * len(batch)
+
+
+class Noting(Built):
+    """The real actor; a line for each batch says which process was busy from when to when."""
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        begin = time.monotonic()
+        done = super().__call__(batch)
+        with open(os.environ[BUSY], "a") as file:
+            file.write(f"{os.getpid()} {begin} {time.monotonic()}\n")
+        return done
+
+
+def on_two_gpus(cfg: Config, arrivals: Arrivals) -> None:
+    """`mien score` on a cluster of two GPUs that Ray counts and nobody has: it embeds on CPUs."""
+    steps.Built, steps._device = Noting, lambda: "cpu"
+    with tempfile.TemporaryDirectory(prefix="mb-", dir="/dev/shm") as spill:
+        head = {
+            "num_cpus": 2,
+            "num_gpus": 2,
+            "object_store_memory": 256 << 20,
+            "object_spilling_directory": spill,
+            "include_dashboard": False,
+        }
+        ours = Cluster(initialize_head=True, head_node_args=head)
+        try:
+            here = ClusterSection(address=str(ours.address))
+            whole_job(cfg.model_copy(update={"cluster": here}), arrivals)
+        finally:
+            ray.shutdown()
+            ours.shutdown()
 
 
 def ran(job: Callable[[Config, Arrivals], None], cfg: Config) -> Ran:
