@@ -127,7 +127,8 @@ def _spill_directory(cfg: Config) -> str | None:
     """A private directory in memory: what Ray spills is crops, and they never touch a disk."""
     if RAM_DISK.is_dir() and os.access(RAM_DISK, os.W_OK):
         for left in RAM_DISK.glob(f"{SPILL}-*-*"):  # of runs that were killed
-            if not psutil.pid_exists(int(left.name.split("-")[1])):
+            owner = left.name.split("-")[1]
+            if owner.isdecimal() and not psutil.pid_exists(int(owner)):
                 shutil.rmtree(left, ignore_errors=True)
         return tempfile.mkdtemp(prefix=f"{SPILL}-{os.getpid()}-", dir=RAM_DISK)
     if cfg.privacy.strict:
