@@ -13,7 +13,7 @@ from rich.table import Table
 
 from infra.errors import ConfigurationError, UserError
 from infra.offline import disable_telemetry
-from pipelines import cli_erase, cli_fit, cli_governance, cli_plan, cli_submit
+from pipelines import cli_erase, cli_fit, cli_governance, cli_plan, cli_privacy, cli_submit
 from pipelines.arguments import (
     Arguments,
     AsJson,
@@ -298,6 +298,7 @@ cli_submit.add_commands(app)
 cli_fit.add_commands(app)
 cli_governance.add_commands(app)
 cli_erase.add_commands(app)
+cli_privacy.add_commands(app)
 
 if __name__ == "__main__":
     main()
