@@ -31,8 +31,6 @@ from schemas.redaction import FACE_LEFT, REDACT_ONLY, REDACTED
 
 #: A detection that lies under masks to this share is the mask, or what little is seen beside it.
 UNDER_MASKS = 0.75
-#: A copy that grows beyond this is too large to be handed over: it stays in memory until it is safe.
-LARGEST_COPY_BYTES = 1_900_000_000
 #: A file that ends this much before its declared end is not called cut short.
 END_TOLERANCE_SECONDS = 0.5
 
@@ -72,17 +70,30 @@ class _Left:
         return sum(len(boxes) for boxes, _ in self.faces.values())
 
 
+@dataclass(frozen=True)
+class Means:
+    """What does the work; no result depends on it.
+
+    device: what runs the detector. threads: that detect at once. largest_copy_bytes: a copy stays
+    in memory until it is safe, so one that grows beyond this is not made.
+    """
+
+    device: str = "cpu"
+    threads: int = 1
+    largest_copy_bytes: int = 1 << 29
+
+
 class Redact:
     """Detects, covers, encodes, and looks through what it wrote until no face is left in it."""
 
     @staticmethod
-    def ports(cfg: RedactConfig, device: str, threads: int, opener: Opener) -> Ports:
+    def ports(cfg: RedactConfig, how: "Means", opener: Opener) -> Ports:
         return Ports(("fingerprint", *REDACT_ONLY), REDACTED, drops=REDACT_ONLY)
 
-    def __init__(self, cfg: RedactConfig, device: str, threads: int, opener: Opener) -> None:
-        self._ports = self.ports(cfg, device, threads, opener)
-        self._cfg, self._opener = cfg, opener
-        self._look: Lookout[int] = Lookout(device, threads)
+    def __init__(self, cfg: RedactConfig, how: "Means", opener: Opener) -> None:
+        self._ports = self.ports(cfg, how, opener)
+        self._cfg, self._how, self._opener = cfg, how, opener
+        self._look: Lookout[int] = Lookout(how.device, how.threads)
         self._second = CascadeDetector()
         self._masks = Masks(cfg.style, cfg.shape, cfg.strength)
 
@@ -112,7 +123,7 @@ class Redact:
             masks = [pad_boxes(boxes, self._cfg.margin) for boxes in covered.xyxy_px]
             copy = self._write(row, info, form, masks)
             if copy is None:
-                found.reason = Reason.TOO_LARGE
+                found.reason = Reason.MEMORY
                 return self._said(found, begin, Status.QUARANTINED)
             left = self._left(copy, info, form, masks, found)
             rounds += 1
@@ -186,10 +197,8 @@ class Redact:
             found.reason = Reason.CORRUPT
         elif source.mostly_repeated:
             found.reason = Reason.NO_TIMESTAMPS
-        if (
-            source.cut_short
-            or info.duration_seconds - seconds > END_TOLERANCE_SECONDS + 1 / form.rate
-        ):
+        missing = info.duration_seconds - seconds - 1 / form.rate
+        if source.cut_short or missing > END_TOLERANCE_SECONDS:
             found.reason = Reason.TRUNCATED
         return found
 
@@ -211,7 +220,7 @@ class Redact:
                 safe = own_copy(frame, form.pixels)
                 self._masks.draw(safe, boxes, turns)
                 writer.write(ticks, frame.duration or 0, safe)
-                if out.tell() > LARGEST_COPY_BYTES:
+                if out.tell() > self._how.largest_copy_bytes:
                     return None
             writer.close()
         return out

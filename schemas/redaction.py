@@ -16,6 +16,8 @@ TO_REDACT = pa.schema(
         *CLOCK,
     ]
 )
+#: The path of a copy below the folder of copies, by the name of its video; no child sees it.
+COPY_NAME = field("copy_name", pa.string(), "-", "where the copy goes, below the folder of copies")
 #: What Redact uses up.
 REDACT_ONLY = ("size_bytes", "changed", *(f.name for f in (*MEDIA, *CLOCK)))
 

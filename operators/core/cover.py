@@ -51,8 +51,8 @@ def cover(
     for order in (seen, seen[::-1]):
         labels = link(
             np.abs(times[order] - times[order[0]]) if len(order) else (),
-            [boxes[i] for i in order],
-            [scores[i] for i in order],
+            [boxes[i] for i in order.tolist()],
+            [scores[i] for i in order.tolist()],
             np.zeros(len(order), bool),
             max_gap_seconds,
         )
