@@ -32,7 +32,8 @@ WIDTH = 160  # where there is no terminal to ask
 EPILOG = (
     "Exit codes: 0 done or nothing new; 1 unexpected failure; 2 wrong usage or configuration; "
     "3 published with quarantined inputs; 4 not published: audit or budget, a broken audit log, a "
-    "face left by redact; 5 refused by governance; 6 resumable: run the same command again; 7 store busy."
+    "face left by redact; 5 refused by governance; 6 resumable: run the same command again; "
+    "7 store busy."
 )
 
 app = typer.Typer(
