@@ -100,7 +100,7 @@ class Redact(Section):
     detector_px: Annotated[int, Field(ge=128, le=4096)] = 960
     """Long side of what the detector sees of larger frames; smaller ones it sees as they are. Count
     on faces of 32 px there."""
-    detect_every: Annotated[int, Field(ge=1, le=8)] = 2
+    detect_every: Annotated[int, Field(ge=1, le=8)] = 4
     """The detector looks at every so many frames first; tracks cover those between. The copy is
     looked through frame by frame whatever this is."""
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.3
@@ -113,7 +113,7 @@ class Redact(Section):
     """A track is covered for so long before it is found and after it is lost."""
     rounds: Annotated[int, Field(ge=1, le=10)] = 4
     """Copies that are made at most of a video, until no face is found in one."""
-    second_every_seconds: Positive = 5.0
+    second_every_seconds: Positive = 10.0
     """How often the second, independent detector looks at source and copy."""
     audio: Literal["keep", "drop", "mask"] = "keep"
     """`mask` leaves how loud it is, each half second, and nothing else."""
