@@ -1,5 +1,6 @@
 """What a result must name to mean anything: the machine, the versions, the command."""
 
+import os
 import platform
 import sys
 from datetime import UTC, datetime
@@ -10,15 +11,16 @@ from typing import Any
 import psutil
 
 RESULTS = Path(__file__).parent / "results"
-PACKAGES = ("mien", "ray", "torch", "openvino", "av", "pyarrow", "numpy")
+PACKAGES = ("mien", "ray", "torch", "openvino", "av", "pyarrow", "duckdb", "numpy")
 
 
 def described() -> dict[str, Any]:
-    """CPU, cores, memory, kernel, Python and package versions, date and command."""
+    """CPU, cores, load, memory, kernel, Python and package versions, date and command."""
     cpu = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line]
     return {
         "cpu": cpu[0].split(":")[1].strip() if cpu else platform.processor(),
         "cores": psutil.cpu_count(),
+        "load_average": [round(load, 1) for load in os.getloadavg()],  # others' work included
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "kernel": platform.release(),
         "python": platform.python_version(),

@@ -1,6 +1,7 @@
 """Memory and CPU time of a process and everything that it started."""
 
 import threading
+import time
 from abc import ABC, abstractmethod
 
 import psutil
@@ -51,11 +52,15 @@ class PeakPss(_Watched):
 
 
 class CpuSeconds(_Watched):
-    """`total`: CPU seconds of all processes that were seen; each may miss its last moment."""
+    """`total`: CPU seconds of all processes that were seen; each may miss its last moment.
+
+    `history`: the total as it grew, with the system's monotonic clock.
+    """
 
     def __init__(self, pid: int, every_seconds: float = 0.1) -> None:
         super().__init__(every_seconds, pid)
         self._seen: dict[tuple[int, float], float] = {}
+        self.history: list[tuple[float, float]] = []
 
     @property
     def total(self) -> float:
@@ -68,6 +73,7 @@ class CpuSeconds(_Watched):
                 self._seen[process.pid, process.create_time()] = times.user + times.system
             except psutil.Error:
                 continue  # it ended in between
+        self.history.append((time.monotonic(), self.total))
 
 
 def _pss(process: psutil.Process) -> int:

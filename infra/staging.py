@@ -17,6 +17,7 @@ from schemas.tables import STAGED, WRITTEN
 
 FOLDER = "staging"
 _SUFFIX = ".parquet"
+_TOGETHER = 1_000
 
 
 def write_segments(segments: pa.Table, root: Root, run_id: str) -> pa.Table:
@@ -71,11 +72,17 @@ def read_staged(
     schema = STAGED if columns is None else pa.schema([STAGED.field(name) for name in columns])
 
     def read(rel: str) -> pa.Table:
-        data = root.read_bytes(rel)
-        return pq.read_table(pa.BufferReader(data), columns=schema.names).cast(schema)
+        file = pq.ParquetFile(pa.BufferReader(root.read_bytes(rel)))
+        # Threads within a small file cost more than they save, beside those that read others.
+        return file.read(columns=schema.names, use_threads=False).cast(schema)
 
     # segment_id sorts by video, then start.
-    parts = in_parallel(read, [_rel(run_id, segment_id) for segment_id in sorted(segment_ids)])
+    rels = [_rel(run_id, segment_id) for segment_id in sorted(segment_ids)]
+    # Many tables of one row each take far more memory than their rows do.
+    parts = [
+        pa.concat_tables(in_parallel(read, rels[at : at + _TOGETHER])).combine_chunks()
+        for at in range(0, len(rels), _TOGETHER)
+    ]
     return pa.concat_tables(parts) if parts else schema.empty_table()
 
 

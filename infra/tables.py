@@ -114,7 +114,9 @@ def table_rows(
 def write_small_table(root: Root, rel: str, rows: pa.Table) -> None:
     """Put a table that is no published one, whole, replacing one of that name."""
     sink = pa.BufferOutputStream()
-    pq.write_table(rows.combine_chunks(), sink, compression="zstd")
+    whole = rows.combine_chunks()
+    # It is read whole: dictionaries and statistics would only make it larger.
+    pq.write_table(whole, sink, compression="zstd", use_dictionary=False, write_statistics=False)
     root.write(rel, sink.getvalue().to_pybytes())
 
 

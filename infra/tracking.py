@@ -21,7 +21,7 @@ import yaml
 
 from infra.live import Point
 from infra.offline import disable_telemetry
-from infra.runs import FOLDER, RunRecord, State
+from infra.runs import FOLDER, RunRecord, Stage, State, Wave
 from infra.storage import Root
 from schemas.config import Tracking
 
@@ -69,7 +69,8 @@ class Tracker:
         Args:
             record: The run. Source and store stay out of what is sent.
             artifacts: By name, with folders: contents or local files. No video's uri in them.
-            curve: What was measured while it worked; becomes metrics named `live/...`.
+            curve: What was measured while it worked; becomes metrics named `live/...`, by seconds
+                since the start. Those named `wave/...` come from the record, by the wave's number.
 
         Returns:
             One plain line when MLflow could not be reached in time; nothing is lost then.
@@ -186,6 +187,10 @@ def _payload(
                 "values": {f"live/{name}": value for name, value in point.values.items()},
             }
             for point in curve
+        ]
+        + [
+            {"at_ms": _milliseconds(wave.ended), "step": wave.number, "values": _wave(wave)}
+            for wave in record.waves
         ],
         "artifacts": {
             name: base64.b64encode(data).decode() for name, data in sorted(contents.items())
@@ -204,10 +209,36 @@ def _metrics(record: RunRecord) -> dict[str, float]:
     }
     if record.ended:
         values["wall_seconds"] = (record.ended - record.started).total_seconds()
-    for name, stage in record.stages.items():
-        values[f"stage.{name}.rows"] = stage.rows
-        values[f"stage.{name}.seconds"] = stage.wall_seconds
-        values[f"stage.{name}.rows_per_second"] = stage.rows_per_second
+    return _named({**values, **_stages(record.stages)})
+
+
+def _wave(wave: Wave) -> dict[str, float]:
+    values: dict[str, float] = {
+        "wall_seconds": wave.wall_seconds,
+        "planned_seconds": wave.planned_seconds,
+        "written_seconds": wave.written_seconds,
+        "quarantined_seconds": wave.quarantined_seconds,
+        "published": wave.published,
+        **{f"count.{name}": count for name, count in wave.counts.items()},
+        **_stages(wave.stages),
+    }
+    return _named({f"wave/{name}": value for name, value in values.items()})
+
+
+def _stages(stages: Mapping[str, Stage]) -> dict[str, float]:
+    return {
+        f"stage.{name}.{key}": value
+        for name, stage in stages.items()
+        for key, value in (
+            ("rows", stage.rows),
+            ("seconds", stage.wall_seconds),
+            ("rows_per_second", stage.rows_per_second),
+        )
+    }
+
+
+def _named(values: Mapping[str, float]) -> dict[str, float]:
+    """Under names that MLflow takes."""
     return {re.sub(r"[^\w\-. /]", "_", name): float(value) for name, value in values.items()}
 
 

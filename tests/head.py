@@ -33,7 +33,7 @@ class Head:
 def ray_head(cpus: int) -> Iterator[Head]:
     """`ray start --head` for the length of the block. Its code is this repository's."""
     folder = Path(tempfile.mkdtemp(prefix="mr-"))  # short: sockets lie below it
-    gcs, dashboard, client, agent, metrics = _free_ports(5)
+    gcs, dashboard, client, agent, metrics = free_ports(5)
     head = Head(f"http://127.0.0.1:{dashboard}", secrets.token_hex(16), folder)
     bin_folder = Path(sys.executable).parent
     command = [
@@ -85,7 +85,7 @@ def _processes(folder: Path) -> list[psutil.Process]:
     return found
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     """Ports that nobody listens on, of the system's own range, which lies above Ray's workers'."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]

@@ -40,22 +40,25 @@ class _Track:
 
     label: int
     seconds: float
-    center: NDArray[np.float64]
+    x: float
+    y: float
     size: float
-    velocity: NDArray[np.float64]
+    velocity_x: float = 0.0
+    velocity_y: float = 0.0
     since: float = 0.0
     rivals: tuple["_Track", ...] = ()
     owner: "_Track | None" = None
 
-    def predict(self, seconds: float) -> NDArray[np.float64]:
+    def predict(self, seconds: float) -> tuple[float, float]:
         coasting = COAST_SECONDS * -math.expm1((self.seconds - seconds) / COAST_SECONDS)
-        return self.center + self.velocity * coasting
+        return self.x + self.velocity_x * coasting, self.y + self.velocity_y * coasting
 
-    def update(self, seconds: float, center: NDArray[np.float64], size: float) -> None:
-        passed = seconds - self.seconds
+    def update(self, face: "_Track") -> None:
+        passed = face.seconds - self.seconds
         share = -math.expm1(-passed / VELOCITY_SECONDS)
-        self.velocity = self.velocity + share * ((center - self.center) / passed - self.velocity)
-        self.seconds, self.center, self.size = seconds, center, size
+        self.velocity_x += share * ((face.x - self.x) / passed - self.velocity_x)
+        self.velocity_y += share * ((face.y - self.y) / passed - self.velocity_y)
+        self.seconds, self.x, self.y, self.size = face.seconds, face.x, face.y, face.size
 
 
 def link(
@@ -105,17 +108,22 @@ class _Linker:
             return labels
         # The order in which boxes come must not decide anything.
         order = np.lexsort((-scores, *xyxy.T[::-1]))
-        found = [_face(seconds, box) for box in xyxy[order]]
+        found = [_face(seconds, *box) for box in xyxy[order].tolist()]
         weights = SCORE_WEIGHT * (1 - scores[order])
         plain = [t for t in self._live if not t.rivals]
         held = [t for t in self._live if t.rivals]
         pairs, claims, over = _match(plain, found, weights, seconds)
-        over += _resolve(held, found, pairs, claims, seconds)
-        self._live = [t for t in self._live if t not in over]
-        still = [i for i in sorted(claims) if i not in pairs]
+        if held:
+            over += _resolve(held, found, pairs, claims, seconds)
+        chosen = pairs
         held = [t for t in held if t not in over]
-        costs = _costs(held, [found[i] for i in still], seconds)
-        chosen = pairs | {still[j]: held[i] for j, i in _assign(costs + weights[still]).items()}
+        if held and claims:
+            still = [i for i in sorted(claims) if i not in pairs]
+            costs = _costs(held, [found[i] for i in still], seconds)
+            heirs = _assign(costs + weights[still])
+            chosen = pairs | {still[j]: held[i] for j, i in heirs.items()}
+        if over:
+            self._live = [t for t in self._live if t not in over]
         for i, face in enumerate(found):
             track = chosen.get(i)
             if track is None:
@@ -126,7 +134,7 @@ class _Linker:
                     track.since = seconds
                 self._live.append(track)
             else:
-                track.update(seconds, face.center, face.size)
+                track.update(face)
             labels[order[i]] = track.label
         return labels
 
@@ -135,9 +143,9 @@ Pairs = dict[int, _Track]
 Claims = dict[int, tuple[_Track, ...]]
 
 
-def _face(seconds: float, box: Boxes) -> _Track:
-    sides = np.maximum(box[2:] - box[:2], 1e-6)
-    return _Track(-1, seconds, (box[:2] + box[2:]) / 2, math.sqrt(sides.prod()), np.zeros(2))
+def _face(seconds: float, left: float, top: float, right: float, bottom: float) -> _Track:
+    size = math.sqrt(max(right - left, 1e-6) * max(bottom - top, 1e-6))
+    return _Track(-1, seconds, (left + right) / 2, (top + bottom) / 2, size)
 
 
 def _match(
@@ -201,20 +209,29 @@ def _seen_alone(rivals: tuple[_Track, ...]) -> _Track | None:
 
 def _assign(costs: NDArray[np.float64]) -> dict[int, int]:
     """The cheapest allowed pairs, {column: row}."""
+    if costs.size < 2:  # most samples hold one face
+        return {0: 0} if costs.size and costs[0, 0] < FORBIDDEN else {}
     rows, columns = linear_sum_assignment(costs)
     allowed = costs[rows, columns] < FORBIDDEN
     return dict(zip(columns[allowed].tolist(), rows[allowed].tolist(), strict=True))
 
 
 def _costs(tracks: list[_Track], found: list[_Track], seconds: float) -> NDArray[np.float64]:
-    """(tracks, faces): distance from the predicted place in face sizes, plus change of size."""
-    if not tracks or not found:
-        return np.zeros((len(tracks), len(found)))
-    passed = seconds - np.array([t.seconds for t in tracks])[:, None]
-    size = np.array([t.size for t in tracks])[:, None]
-    expected = np.array([t.predict(seconds) for t in tracks])[:, None]
-    away = np.linalg.norm(np.array([f.center for f in found]) - expected, axis=2) / size
-    grown = np.abs(np.log(np.array([f.size for f in found]) / size))
-    near = away <= GATE_SIZES + GATE_SIZES_PER_SECOND * passed
-    alike = grown <= GATE_LOG_SIZE + GATE_LOG_SIZE_PER_SECOND * passed
-    return np.where(near & alike, away + grown, FORBIDDEN)
+    """(tracks, faces): distance from the predicted place in face sizes, plus change of size.
+
+    One by one: on the few faces of a sample, NumPy takes longer for its calls than for the work.
+    """
+    costs = np.full((len(tracks), len(found)), FORBIDDEN)
+    for row, track in enumerate(tracks):
+        passed = seconds - track.seconds
+        near = (GATE_SIZES + GATE_SIZES_PER_SECOND * passed) * track.size
+        alike = GATE_LOG_SIZE + GATE_LOG_SIZE_PER_SECOND * passed
+        x, y = track.predict(seconds)
+        for column, face in enumerate(found):
+            if abs(face.x - x) > near or abs(face.y - y) > near:
+                continue
+            away = math.hypot(face.x - x, face.y - y)
+            grown = abs(math.log(face.size / track.size))
+            if away <= near and grown <= alike:
+                costs[row, column] = away / track.size + grown
+    return costs

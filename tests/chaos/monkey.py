@@ -213,13 +213,16 @@ class Monkey:
         """How many segments were begun in vain, for each extract actor."""
         time.sleep(3)  # workers end with their driver; what they were writing is written
         begun = {item.segment_id for item in read_begun(self._begun) if item.at > started}
-        root = Store.open(str(cfg.store), create=True).root
+        store = Store.open(str(cfg.store), create=True)
         staged = {
-            s for run in staging.staged_runs(root) for s in staging.staged_segments(root, run)
+            s
+            for run in staging.staged_runs(store.root)
+            for s in staging.staged_segments(store.root, run)
         }
         if staged:  # else nothing was done yet, or all is published
-            in_vain = len(begun - staged) / int(cfg.extract.actors)
-            self.tally.after_driver_kill.append(round(in_vain, 2))
+            live = table_rows(store.root, store.latest(), "segments", ["segment_id"])
+            in_vain = begun - staged - set(live["segment_id"].to_pylist())
+            self.tally.after_driver_kill.append(round(len(in_vain) / int(cfg.extract.actors), 2))
 
     def _start(self, cfg: Config, *options: str) -> subprocess.Popen:
         path = self._folder / "job.json"

@@ -6,14 +6,17 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+import requests
 
 from infra.live import Point
-from infra.runs import RunRecord, Stage, State, new_run_id
+from infra.runs import RunRecord, Stage, State, Wave, new_run_id
 from infra.storage import Root
 from infra.tracking import Tracker
 from schemas.config import Tracking
+from tests.mlflow_server import mlflow_server
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -55,7 +58,6 @@ def rows(root: Root, sql: str) -> list[tuple]:
         return con.execute(sql).fetchall()
 
 
-@pytest.mark.slow
 @pytest.mark.slow
 def test_a_server_out_of_reach_costs_a_warning_and_the_next_call_sends_all(
     tmp_path: Path, closed_port: int
@@ -99,6 +101,46 @@ def test_a_server_out_of_reach_costs_a_warning_and_the_next_call_sends_all(
     assert set(files) == {"config.yaml", "audit.json", "report.html"}
     everything = b"".join(path.read_bytes() for path in Path(root.url).rglob("*") if path.is_file())
     assert b"private.mp4" not in everything
+
+
+@pytest.mark.slow
+def test_a_real_server_has_one_run_with_its_waves_as_steps(tmp_path: Path) -> None:
+    stage = Stage(rows=4, wall_seconds=2, rows_per_second=2)
+    waves = tuple(
+        Wave(
+            number=number,
+            ended=NOW + timedelta(minutes=number),
+            wall_seconds=10.0 * number,
+            counts={"faces": 100 * number},
+            stages={"embed": stage},
+            published=True,
+        )
+        for number in (1, 2)
+    )
+    sent = record(waves=waves)
+    with mlflow_server(tmp_path) as url:
+        tracker = Tracker(Tracking(uri=url), Root(str(tmp_path / "store")))
+        tracker.warm()
+        assert tracker.log_run(sent, {"report/report.html": b"<html>"}) is None
+        assert tracker.log_run(sent, {}) is None  # again: still one run
+
+        def ask(method: str, call: str, **values: Any) -> dict[str, Any]:
+            way: dict[str, Any] = {"params" if method == "get" else "json": values}
+            answer = requests.request(method, f"{url}/api/2.0/mlflow/{call}", timeout=30, **way)
+            answer.raise_for_status()
+            return answer.json()
+
+        found = ask("get", "experiments/get-by-name", experiment_name="mien")["experiment"]
+        [run] = ask("post", "runs/search", experiment_ids=[found["experiment_id"]])["runs"]
+        run_id = run["info"]["run_id"]
+        faces = ask("get", "metrics/get-history", run_id=run_id, metric_key="wave/count.faces")
+        steps = {(point["step"], point["timestamp"], point["value"]) for point in faces["metrics"]}
+        begin = int(NOW.timestamp() * 1000)
+        assert steps == {(1, begin + 60_000, 100), (2, begin + 120_000, 200)}
+        last = {item["key"]: item["value"] for item in run["data"]["metrics"]}
+        assert last["wave/stage.embed.rows_per_second"] == 2
+        files = ask("get", "artifacts/list", run_id=run_id)["files"]
+        assert {file["path"] for file in files} == {"config.yaml", "audit.json", "report"}
 
 
 def test_a_server_that_hangs_is_given_up_on(
