@@ -46,6 +46,7 @@ class RedactAndPut:
         self._isolated = Isolated(*isolated)
         self._out, self._hash = out, redact_hash
 
+    @discreet()
     def __call__(self, batch: pa.Table) -> pa.Table:
         return put_copies(self._isolated(batch), batch["copy_name"], self._out, self._hash)
 
