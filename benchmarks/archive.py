@@ -21,8 +21,9 @@ from benchmarks.machine import RESULTS, described
 from infra import staging
 from infra.store import Store
 from infra.tables import write_part, write_small_table
+from infra.traces import PROBES
 from pipelines.configuration import load_config
-from pipelines.plan import PROBE_CACHE, PROBES, make_plan
+from pipelines.plan import PROBE_CACHE, make_plan
 from pipelines.planned import Plan, planned_table
 from pipelines.publish import lost_rows, make_visible
 from pipelines.record import begin_run

@@ -136,6 +136,12 @@ def free_gpus() -> float:
     return float(ray.cluster_resources().get("GPU", 0))
 
 
+def smallest_node_cpus() -> float:
+    """CPUs of the node that has the fewest, of those that have any: what one actor can count on."""
+    found = [node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]]
+    return float(min((cpus for cpus in found if cpus), default=1))
+
+
 def free_memory_gib() -> float:
     """Memory that the whole cluster has for work: what Ray does not keep for its object store."""
     return float(ray.cluster_resources().get("memory", math.inf)) / 2**30

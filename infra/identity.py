@@ -42,6 +42,16 @@ class Identity:
         """Name the content at `uri`; `fingerprint` is the sha256 of parts of it."""
         return self._digest("video", uri, str(size_bytes), fingerprint)
 
+    def content_id(self, size_bytes: int, fingerprint: str) -> str | None:
+        """Name what a file holds, wherever it lies; None where nothing of it was read."""
+        if not (size_bytes and fingerprint):
+            return None
+        return self._digest("content", str(size_bytes), fingerprint)
+
+    def reference(self, kind: str, text: str) -> str:
+        """Stand for a name that a log must not hold."""
+        return self._digest("reference", kind, text)
+
     def audit_code(self, event: str) -> str:
         """What proves that an event of the audit log was written by who holds the key."""
         return self._code("audit", event)

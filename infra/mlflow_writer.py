@@ -25,10 +25,10 @@ _ITEMS, _METRICS = 100, 800  # what MLflow takes in one call: of params, of tags
 def main() -> None:
     """Get ready, then do what stdin asks for."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # Ray stops a job with every child it has
-    answers = _only_answers_on_stdout()
+    answers = only_answers_on_stdout()
     os.nice(10)  # the run goes first
     try:
-        client = _connect(os.environ["MLFLOW_TRACKING_URI"])
+        client = connected()
     except Exception as error:  # noqa: BLE001 - told to the parent, which warns
         _answer(answers, None, error)
         return
@@ -45,7 +45,8 @@ def main() -> None:
         _answer(answers, payload["run_id"], None)
 
 
-def _only_answers_on_stdout() -> TextIO:
+def only_answers_on_stdout() -> TextIO:
+    """Where answers go; whatever else this process prints goes nowhere."""
     answers = os.fdopen(os.dup(1), "w")
     silence = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silence, 1)
@@ -59,7 +60,9 @@ def _answer(answers: TextIO, run_id: str | None, error: BaseException | None) ->
     answers.flush()
 
 
-def _connect(uri: str) -> Any:
+def connected() -> Any:
+    """A client of the server or database in `MLFLOW_TRACKING_URI`. Raises whatever MLflow does."""
+    uri = os.environ["MLFLOW_TRACKING_URI"]
     place = urlsplit(uri)
     if place.scheme in ("http", "https") and place.hostname and not _by_proxy(place):
         port = place.port or (443 if place.scheme == "https" else 80)

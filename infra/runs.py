@@ -15,7 +15,7 @@ from infra.tables import read_small_table, write_small_table
 
 FOLDER = "runs"
 _RECORD = ".json"
-_PLAN = ".plan.parquet"
+PLAN = ".plan.parquet"
 
 
 class State(StrEnum):
@@ -130,7 +130,7 @@ def save_report(root: Root, run_id: str, name: str, data: bytes) -> None:
 
 def save_plan(root: Root, run_id: str, planned: pa.Table) -> None:
     """Keep what a run is about to do, so that what it did not do can be told."""
-    write_small_table(root, _rel(run_id, _PLAN), planned)
+    write_small_table(root, _rel(run_id, PLAN), planned)
 
 
 def load_plan(root: Root, run_id: str) -> pa.Table:
@@ -139,7 +139,7 @@ def load_plan(root: Root, run_id: str) -> pa.Table:
     Raises:
         StoreError: It was stopped before it had a plan.
     """
-    planned = read_small_table(root, _rel(run_id, _PLAN))
+    planned = read_small_table(root, _rel(run_id, PLAN))
     if planned is None:
         raise StoreError(f"{root.url}: run {run_id} has no plan: score again")
     return planned
@@ -147,7 +147,7 @@ def load_plan(root: Root, run_id: str) -> pa.Table:
 
 def discard_plan(root: Root, run_id: str) -> None:
     """Forget what a published run was about to do: a plan names its videos."""
-    root.delete([_rel(run_id, _PLAN)])
+    root.delete([_rel(run_id, PLAN)])
 
 
 def _rel(run_id: str, suffix: str) -> str:

@@ -4,8 +4,10 @@ A file's name ends in the hash of its bytes, so that equal rows make the same fi
 rows can never meet under one name.
 """
 
+import bisect
 import hashlib
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -67,6 +69,8 @@ def rewrite_without(
         return file
     with root.open(file.path) as source:
         parquet = pq.ParquetFile(source)
+        if not _groups_with(parquet, {video for video, _ in wanted}):
+            return file
         keys = parquet.read(columns=["video_id", "method"] if has_methods else ["video_id"])
         stay = pc.invert(_matches(keys, wanted))
         left = pc.sum(stay).as_py() or 0
@@ -78,6 +82,26 @@ def rewrite_without(
         footer = own_footer(parquet)
     part_name = file.path.rsplit("/", 1)[-1].rsplit("-", 1)[0]
     return _write(root, file.table, conform(rows, TABLES[file.table]), part_name, footer)
+
+
+def rows_of_videos(root: Root, rel: str, video_ids: Collection[str]) -> int:
+    """How many rows of these videos a published file holds, listed or not."""
+    with root.open(rel) as source:
+        parquet = pq.ParquetFile(source)
+        groups = _groups_with(parquet, video_ids)
+        if not groups:
+            return 0
+        found = parquet.read_row_groups(groups, columns=["video_id"])["video_id"]
+        return pc.sum(pc.is_in(found, pa.array(sorted(video_ids), pa.string()))).as_py() or 0
+
+
+def narrowed(root: Root, snapshot: Snapshot, video_ids: Collection[str]) -> Snapshot:
+    """The same state, but only with the files that hold rows of these videos."""
+    names = sorted(video_ids)
+    files = [file for file in snapshot.files if _may_hold(file, names)]
+    counts = in_parallel(lambda file: rows_of_videos(root, file.path, names), files)
+    held = tuple(file for file, rows in zip(files, counts, strict=True) if rows)
+    return replace(snapshot, files=held)
 
 
 def table_rows(
@@ -188,6 +212,21 @@ def _matches(keys: pa.Table, wanted: Collection[tuple[str, str | None]]) -> pa.C
         some = pa.array([video for video, other in wanted if other == method], pa.string())
         found = pc.or_(found, pc.and_(pc.is_in(videos, some), pc.equal(keys["method"], method)))
     return found
+
+
+def _groups_with(parquet: pq.ParquetFile, video_ids: Collection[str]) -> list[int]:
+    """Row groups whose statistics leave room for one of these videos."""
+    names = sorted(video_ids)
+    column = parquet.schema_arrow.get_field_index("video_id")
+
+    def may_hold(group: int) -> bool:
+        ends = parquet.metadata.row_group(group).column(column).statistics
+        if ends is None or not ends.has_min_max:
+            return True
+        at = bisect.bisect_left(names, ends.min)
+        return at < len(names) and names[at] <= ends.max
+
+    return [group for group in range(parquet.num_row_groups) if may_hold(group)]
 
 
 def _may_hold(file: TableFile, video_ids: list[str]) -> bool:

@@ -25,7 +25,7 @@ from infra.runs import FOLDER, RunRecord, Stage, State, Wave
 from infra.storage import Root
 from schemas.config import Tracking
 
-_BUFFER = ".mlflow.json"
+BUFFER = ".mlflow.json"
 _SERVER_SECONDS = 20.0
 _LOCAL_SECONDS = 90.0  # no server to wait for, but an import and a database to make
 _MOST_AT_ONCE = 20
@@ -47,10 +47,9 @@ class Tracker:
         disable_telemetry()
         self._cfg = cfg
         self._root = root
-        home = Path(root.url if root.local else ".").absolute()
-        self._uri = cfg.uri or f"sqlite:///{home}/mlflow.db"
-        self._artifacts_uri = None if cfg.uri else (home / "mlflow-artifacts").as_uri()
-        self._server = urlsplit(self._uri).scheme in ("http", "https")
+        self._uri = cfg.uri or f"sqlite:///{_home(root)}/mlflow.db"
+        self._artifacts_uri = None if cfg.uri else local_artifacts(root).as_uri()
+        self._server = _is_server(self._uri)
         self._writer: subprocess.Popen[bytes] | None = None
 
     def warm(self) -> None:
@@ -83,7 +82,7 @@ class Tracker:
 
     def flush(self) -> str | None:
         """Send what is waiting, the newest runs first. Returns a warning as `log_run` does."""
-        waiting = [rel for rel, _ in self._root.list(FOLDER) if rel.endswith(_BUFFER)]
+        waiting = [rel for rel, _ in self._root.list(FOLDER) if rel.endswith(BUFFER)]
         chosen = sorted(waiting, reverse=True)[:_MOST_AT_ONCE]
         if not self._cfg.enabled or not chosen:
             return None
@@ -128,19 +127,36 @@ class Tracker:
         return answers
 
     def _start(self) -> subprocess.Popen[bytes]:
-        kept = {name: value for name, value in os.environ.items() if name != "MIEN_KEY"}
-        package_root = str(Path(__file__).parents[1])
-        path = os.pathsep.join(filter(None, [package_root, os.environ.get("PYTHONPATH")]))
-        patience = IMPATIENT if self._server else {}
-        env = {**kept, **patience, "MLFLOW_TRACKING_URI": self._uri, "PYTHONPATH": path}
         return subprocess.Popen(
             [sys.executable, "-m", "infra.mlflow_writer"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env=env,
+            env=environment(self._uri),
             start_new_session=True,  # Ctrl-C is for the run, which may still have something to log
         )
+
+
+def local_artifacts(root: Root) -> Path:
+    """Where artifacts lie when no tracking server is named."""
+    return _home(root) / "mlflow-artifacts"
+
+
+def _home(root: Root) -> Path:
+    return Path(root.url if root.local else ".").absolute()
+
+
+def environment(uri: str) -> dict[str, str]:
+    """What a process that talks to MLflow at `uri` is given: not the store's key."""
+    kept = {name: value for name, value in os.environ.items() if name != "MIEN_KEY"}
+    package_root = str(Path(__file__).parents[1])
+    path = os.pathsep.join(filter(None, [package_root, os.environ.get("PYTHONPATH")]))
+    patience = IMPATIENT if _is_server(uri) else {}
+    return {**kept, **patience, "MLFLOW_TRACKING_URI": uri, "PYTHONPATH": path}
+
+
+def _is_server(uri: str) -> bool:
+    return urlsplit(uri).scheme in ("http", "https")
 
 
 def _stop(writer: subprocess.Popen[bytes]) -> None:
@@ -150,7 +166,7 @@ def _stop(writer: subprocess.Popen[bytes]) -> None:
 
 
 def _rel(run_id: str) -> str:
-    return f"{FOLDER}/{run_id}{_BUFFER}"
+    return f"{FOLDER}/{run_id}{BUFFER}"
 
 
 def _payload(

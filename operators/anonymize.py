@@ -33,6 +33,8 @@ class Anonymize:
     def __init__(self, cfg: Privacy, crop_px: int) -> None:
         self._ports = self.ports(cfg, crop_px)
         self._entry, self._strength = resolved(cfg)
+        if self._entry.load:
+            self._entry.load()
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         begin = time.perf_counter()

@@ -82,7 +82,7 @@ class Extract:
     def _segment(self, row: dict[str, Any]) -> dict[str, Any]:
         begin = time.perf_counter()
         start, end = row["start_seconds"], row["end_seconds"]
-        info, found = _info(row), _Found()
+        info, found = VideoInfo.from_row(row), _Found()
         with self._opener(row) as file:
             reader = samples(file, info, start, end, self._link, self._score)
             pixels = Pixels(info.rotation_degrees)
@@ -164,17 +164,6 @@ class Extract:
                 }
             )
         found.crops.extend(aligned)
-
-
-def _info(row: dict[str, Any]) -> VideoInfo:
-    names = ("container", "codec", "width_px", "height_px", "start_ticks", "duration_seconds")
-    return VideoInfo(
-        **{name: row[name] for name in names},
-        time_base=Fraction(row["time_base"]),
-        frame_rate=row["frame_rate"],
-        rotation_degrees=row["rotation_degrees"],
-        has_audio=row["has_audio"],
-    )
 
 
 def _status(reader: Reader, found: _Found) -> Status:

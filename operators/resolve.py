@@ -9,24 +9,21 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from operators.core.ids import face_id, track_id
 from operators.core.link import link
-from operators.core.operator import flatten, typed
-from operators.core.verdict import ALL_LABELS, verdict_columns
-from schemas.tables import FACE_MEASURES, FACES, SCORES, TABLES, TRACK_SCORES, TRACKS
+from operators.core.operator import flatten
+from operators.core.tracks import Spans, track_rows, track_score_rows
+from schemas.tables import FACE_MEASURES, FACES, SCORES
 
 
 @dataclass(frozen=True)
 class Linked:
-    """Tracks of one video: `of_face (faces,)` indexes `ids`; starts and ends in seconds."""
+    """Tracks of one video: `of_face (faces,)` indexes the ids of `spans`."""
 
     of_face: NDArray[np.int64]
-    ids: list[str]
-    starts_seconds: NDArray[np.float64]
-    ends_seconds: NDArray[np.float64]
+    spans: Spans
 
 
 def resolve(
@@ -43,9 +40,9 @@ def resolve(
     scores = _scores(segments, face_offsets.to_numpy(), face_table)
     return {
         "faces": face_table,
-        "tracks": _tracks(face_table, linked, video_id, session_id),
+        "tracks": track_rows(face_table, linked.spans, video_id, session_id),
         "scores": scores,
-        "track_scores": _track_scores(scores, linked, abstain_below),
+        "track_scores": track_score_rows(scores, linked.spans, abstain_below),
     }
 
 
@@ -81,7 +78,7 @@ def link_video(segments: pa.Table, face_offsets: NDArray[np.int32], faces: int) 
     firsts = [spans[track][0] for track in kept]
     lasts = [spans[track][1] for track in kept]
     renumbered = np.array([place[int(track)] for track in of_face], np.int64)
-    return Linked(renumbered, ids, seconds[firsts], seconds[lasts])
+    return Linked(renumbered, Spans(ids, seconds[firsts], seconds[lasts]))
 
 
 def _per_sample(column: pa.Array, width: int = 1) -> list[NDArray]:
@@ -112,7 +109,7 @@ def _faces(
         "face_id": pa.array(ids, pa.string()),
         "segment_id": _repeat(segments["segment_id"], counts),
         "video_id": pa.array([video_id] * len(ids), pa.string()),
-        "track_id": pa.array([linked.ids[track] for track in linked.of_face], pa.string()),
+        "track_id": pa.array([linked.spans.ids[track] for track in linked.of_face], pa.string()),
         "anonymizer": _repeat(segments["anonymizer"], counts),
         **{name.name: faces.field(name.name) for name in FACE_MEASURES},
     }
@@ -134,60 +131,3 @@ def _scores(segments: pa.Table, offsets: NDArray[np.int32], faces: pa.Table) -> 
     for name in SCORES.names[len(columns) :]:
         columns[name] = scores.field(name)
     return pa.table([columns[name] for name in SCORES.names], schema=SCORES)
-
-
-def _tracks(faces: pa.Table, linked: Linked, video_id: str, session_id: str | None) -> pa.Table:
-    counts = np.bincount(linked.of_face, minlength=len(linked.ids))
-
-    def mean(column: str) -> NDArray[np.float32]:
-        values = faces[column].to_numpy().astype(np.float64)
-        sums = np.bincount(linked.of_face, values, minlength=len(linked.ids))
-        return (sums / counts).astype(np.float32)
-
-    columns = {
-        "track_id": linked.ids,
-        "video_id": [video_id] * len(linked.ids),
-        "session_id": pa.array([session_id] * len(linked.ids), pa.string()),
-        "start_seconds": linked.starts_seconds,
-        "end_seconds": linked.ends_seconds,
-        "faces": counts.astype(np.int32),
-        "mean_sharpness": mean("sharpness"),
-        "mean_brightness": mean("brightness"),
-        "mean_size_px": mean("size_px"),
-        "mean_detection_score": mean("detection_score"),
-    }
-    return pa.table(columns, schema=TRACKS)
-
-
-def _track_scores(scores: pa.Table, linked: Linked, abstain_below: float) -> pa.Table:
-    """Mean probabilities over the track's faces, method by method."""
-    tables = []
-    for method in scores["method"].unique().to_pylist():
-        rows = scores.filter(pc.field("method") == method)
-        names, inverse = np.unique(rows["track_id"].to_numpy(), return_inverse=True)
-        counts = np.bincount(inverse, minlength=len(names))
-        known = [label for label in ALL_LABELS if rows[label].null_count == 0]
-        means = np.stack(
-            [
-                np.bincount(inverse, rows[label].to_numpy().astype(np.float64)) / counts
-                for label in known
-            ],
-            axis=1,
-        )
-        place = {track: index for index, track in enumerate(linked.ids)}
-        track = [place[name] for name in names]
-        columns = {
-            "track_id": names,
-            "video_id": pa.array([rows["video_id"][0].as_py()] * len(names)),
-            "start_seconds": linked.starts_seconds[track],
-            "end_seconds": linked.ends_seconds[track],
-            "faces": counts.astype(np.int32),
-            "method": [method] * len(names),
-            "score_hash": [rows["score_hash"][0].as_py()] * len(names),
-            **verdict_columns(means.astype(np.float32), abstain_below),
-        }
-        arrays = [
-            typed(columns[name], TRACK_SCORES.field(name).type) for name in TRACK_SCORES.names
-        ]
-        tables.append(pa.table(arrays, schema=TRACK_SCORES))
-    return pa.concat_tables(tables) if tables else TABLES["track_scores"].empty_table()

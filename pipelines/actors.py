@@ -1,7 +1,11 @@
 """What Ray's actors are made of. A worker imports the module of its actor: nothing heavy here."""
 
+from typing import Any
+
 import pyarrow as pa
 
+from infra.child import Isolated
+from infra.copies import put_copies
 from infra.errors import discreet
 from infra.offline import disable_telemetry
 from infra.staging import write_segments
@@ -32,6 +36,19 @@ class Write:
     @discreet()
     def __call__(self, batch: pa.Table) -> pa.Table:
         return write_segments(batch, self._store, self._run_id)
+
+
+class RedactAndPut:
+    """An isolated Redact, and the copy that it gives put in its place: no copy is handed on."""
+
+    def __init__(self, isolated: tuple[Any, ...], out: Root, redact_hash: str) -> None:
+        disable_telemetry()
+        self._isolated = Isolated(*isolated)
+        self._out, self._hash = out, redact_hash
+
+    @discreet()
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        return put_copies(self._isolated(batch), batch["copy_name"], self._out, self._hash)
 
 
 def never() -> bool:

@@ -13,7 +13,15 @@ from rich.table import Table
 
 from infra.errors import ConfigurationError, UserError
 from infra.offline import disable_telemetry
-from pipelines import cli_fit, cli_governance, cli_plan, cli_submit
+from pipelines import (
+    cli_erase,
+    cli_fit,
+    cli_governance,
+    cli_plan,
+    cli_privacy,
+    cli_redact,
+    cli_submit,
+)
 from pipelines.arguments import (
     Arguments,
     AsJson,
@@ -31,8 +39,9 @@ from pipelines.configuration import load_config, to_yaml
 WIDTH = 160  # where there is no terminal to ask
 EPILOG = (
     "Exit codes: 0 done or nothing new; 1 unexpected failure; 2 wrong usage or configuration; "
-    "3 published with quarantined inputs; 4 not published: audit or budget, or a broken audit log; "
-    "5 refused by governance; 6 resumable: run the same command again; 7 store busy."
+    "3 published with quarantined inputs; 4 not published: audit or budget, a broken audit log, a "
+    "face left by redact; 5 refused by governance; 6 resumable: run the same command again; "
+    "7 store busy."
 )
 
 app = typer.Typer(
@@ -297,6 +306,9 @@ cli_plan.add_commands(app)
 cli_submit.add_commands(app)
 cli_fit.add_commands(app)
 cli_governance.add_commands(app)
+cli_erase.add_commands(app)
+cli_privacy.add_commands(app)
+cli_redact.add_commands(app)
 
 if __name__ == "__main__":
     main()

@@ -7,12 +7,14 @@ from rich.console import Console
 
 from infra import runs, snapshots
 from infra.compaction import Compaction, files_needed, worth_merging
+from infra.erasures import pending
 from infra.errors import interruption
 from infra.orphans import collect_orphans, find_orphans
 from infra.snapshots import Snapshot, TableFile
 from infra.stopping import stoppable
 from infra.storage import Root
 from infra.store import Store, readable
+from pipelines.erasing import finish_pending
 from pipelines.progress import StepProgress
 from pipelines.record import UNFINISHED
 from schemas.config import Run
@@ -85,11 +87,11 @@ def compact(
     with interruption("no row is changed; the same command begins again"), stoppable(None):
         store = Store.open(url, create=False)
         state = store.latest()
-        if not any(_mergeable(state, target).values()) and not find_orphans(
-            store.root, state, _unfinished(store.root)
-        ):
+        idle = not any(_mergeable(state, target).values()) and not pending(store.root)
+        if idle and not find_orphans(store.root, state, _unfinished(store.root)):
             return _compacted(store.root, state, target, {})
         with store.locked(wait_seconds, console.print) as store:
+            finish_pending(store, console.print)
             merges = _merge(store, target, console)
             state = store.latest()
             deleted = collect_orphans(store.root, state, _unfinished(store.root))

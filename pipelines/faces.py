@@ -1,5 +1,6 @@
 """The file of faces that fits and evaluations read: `faces.parquet`."""
 
+import copy
 import hashlib
 import itertools
 import json
@@ -203,20 +204,32 @@ class Reader:
     def __init__(
         self, cfg: Config, backbone: Backbone, faces: FacesFile, threads: int | None = None
     ) -> None:
-        self.cfg, self.backbone, self.faces = cfg, backbone, faces
+        self.backbone, self.faces = backbone, faces
         self._cuda = torch.cuda.is_available()
         cores = 1 if self._cuda else min(os.cpu_count() or 1, MOST_TOWERS)
         self.threads = threads or cores
+        self._make_safe_by(cfg)
+        auto = cfg.extract.crop_px == "auto"
+        self.crop_px = backbone.image_size_px if auto else int(cfg.extract.crop_px)
+        self._idle: SimpleQueue[ImageTower] = SimpleQueue()
+
+    def under(self, cfg: Config) -> "Reader":
+        """The same faces and towers with another configuration's anonymizer."""
+        other = copy.copy(self)
+        other._make_safe_by(cfg)
+        return other
+
+    def _make_safe_by(self, cfg: Config) -> None:
+        faces = self.faces
         entry, strength = resolved(cfg.privacy)
-        self.anonymizer = {"name": entry.name, "strength": strength}
+        self.cfg, self.anonymizer = cfg, {"name": entry.name, "strength": strength}
         if faces.anonymizer not in (None, self.anonymizer):
             raise ConfigurationError(
                 f"{faces.path}: its crops were made safe by {faces.anonymizer}, and "
                 f"privacy.anonymizer is {self.anonymizer}: use the configuration of `mien crops`"
             )
-        auto = cfg.extract.crop_px == "auto"
-        self.crop_px = backbone.image_size_px if auto else int(cfg.extract.crop_px)
-        self._idle: SimpleQueue[ImageTower] = SimpleQueue()
+        if entry.load:
+            entry.load()  # here, not in a pool: see `read`
 
     @property
     def fingerprint(self) -> str:

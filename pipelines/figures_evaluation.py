@@ -30,7 +30,7 @@ def confusion_png(confusion: Sequence[Sequence[int]], labels: Sequence[str]) -> 
         axes.text(column, row, text, ha="center", va="center", fontsize=8,
                   color="white" if share > 0.55 else INK)  # fmt: skip
     axes.set_title("Confusion: share of each given label", loc="left")
-    return _png(figure)
+    return png(figure)
 
 
 def reliability_png(probabilities: NDArray, labels: NDArray[np.int64], ece: float) -> bytes:
@@ -46,7 +46,7 @@ def reliability_png(probabilities: NDArray, labels: NDArray[np.int64], ece: floa
     axes.set_xlabel("confidence")
     axes.set_ylabel("accuracy (line), share of the faces (bars)")
     axes.set_title(f"Calibration: ECE {ece:.3f}", loc="left")
-    return _png(figure)
+    return png(figure)
 
 
 def robustness_png(rows: Sequence[dict[str, Any]], clean: float) -> bytes:
@@ -66,10 +66,11 @@ def robustness_png(rows: Sequence[dict[str, Any]], clean: float) -> bytes:
         axes.set_title(name.replace("_", " "), loc="left", fontsize=10)
         axes.set_ylim(0, 1)
     figure.supylabel("accuracy")
-    return _png(figure)
+    return png(figure)
 
 
-def _png(figure: Figure) -> bytes:
+def png(figure: Figure) -> bytes:
+    """The figure's file."""
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=110)
     return stream.getvalue()

@@ -6,10 +6,13 @@ from typing import Any
 
 import pyarrow as pa
 
+from infra import tombstones
 from infra.errors import Resumable
 from infra.identity import Identity
 from infra.store import Store
 from infra.tables import read_small_table, table_rows, write_small_table
+from infra.tombstones import Tombstones
+from infra.traces import PROBES
 from pipelines.planned import AT_ONCE, FULL, PLANNED_VIDEO, SCORES_ONLY, Plan, Video
 from pipelines.settings import Settings
 from pipelines.steps import probe_all
@@ -17,9 +20,11 @@ from schemas.config import Config
 from schemas.reasons import LASTING, Deferral, Reason
 from schemas.tables import PROBED, SOURCE_FILES
 
-PROBES = "probes.parquet"
 #: How often a file or a segment is tried before it counts as lost: Ray drops one whose workers die.
 PASSES = 2
+
+#: Why a video is skipped that is listed.
+ERASED, EXPIRED = "erased", "expired"
 
 LOOK = ("size_bytes", "changed")  # with its place, whether a file is as it was at the last look
 
@@ -36,28 +41,39 @@ def make_plan(
 ) -> Plan:
     """Probe what is new in `sources`, and cut what no published row covers.
 
-    `retry` plans again what earlier runs quarantined.
+    `retry` plans again what earlier runs quarantined. What was erased is skipped, and so is what
+    expired, unless `erase.rescore_expired`.
     """
-    probed = probe_sources(sources, cfg, store)
+    erased, skips = tombstones.load(store.root), Counter(skipped)
+    probed = probe_sources(sources, cfg, store, erased, skips)
     published = {
         row["video_id"]: row for row in table_rows(store.root, store.latest(), "videos").to_pylist()
     }
     videos, covered = [], set()
     for row in probed:
-        if video := plan_video(row, settings, published.get(row["video_id"]), retry):
+        if erased.expired(row["video_id"]) and not cfg.erase.rescore_expired:
+            skips[EXPIRED] += 1
+        elif video := plan_video(row, settings, published.get(row["video_id"]), retry):
             videos.append(video)
         else:
             covered.add(row["video_id"])
-    return Plan(videos, frozenset(covered), Counter(skipped))
+    return Plan(videos, frozenset(covered), +skips)
 
 
-def probe_sources(sources: pa.Table, cfg: Config, store: Store) -> Iterator[dict[str, Any]]:
+def probe_sources(
+    sources: pa.Table, cfg: Config, store: Store, erased: Tombstones, skips: Counter[str]
+) -> Iterator[dict[str, Any]]:
     """Yield SOURCE rows with PROBED columns and ids, in order; only new or changed files are read.
 
-    A file counts as seen when its place, size and mtime (or etag) are those of the last look.
+    A file counts as seen when its place, size and mtime (or etag) are those of the last look. One
+    that was erased is counted in `skips`: by its place unread, under another name by its content.
     """
     ids = [store.identity.source_id(uri) for uri in sources["uri"].to_pylist()]
     sources = sources.append_column(SOURCE_FILES.field(0), pa.array(ids, pa.string()))
+    stay = [not erased.holds_source(source_id) for source_id in ids]
+    sources = sources.filter(pa.array(stay, pa.bool_()))
+    skips[ERASED] += len(ids) - len(sources)
+    ids = sources["source_id"].to_pylist()
     cached = {_look(row): row for row in _read_cache(store)}
     looks = list(zip(ids, *(sources[name].to_pylist() for name in LOOK), strict=True))
     new = [index for index, look in enumerate(looks) if look not in cached]
@@ -69,10 +85,15 @@ def probe_sources(sources: pa.Table, cfg: Config, store: Store) -> Iterator[dict
             wanted = wanted.filter(pa.array(lost, pa.bool_()))
             if not len(wanted):
                 break
-        _keep(store, [cached[look] for look in sorted(set(looks) & set(cached))])
+        found = [cached[look] for look in sorted(set(looks) & set(cached))]
+        _keep(store, [row for row in found if not erased.holds(_with_content(row, store.identity))])
     for batch in sources.to_batches(max_chunksize=AT_ONCE):
         for row in batch.to_pylist():
-            yield _identified(row, cached.pop(_look(row), None), store.identity)
+            known = _identified(row, cached.pop(_look(row), None), store.identity)
+            if erased.holds(known):
+                skips[ERASED] += 1
+            else:
+                yield known
 
 
 def _keep(store: Store, found: list[dict[str, Any]]) -> None:
@@ -108,7 +129,12 @@ def _identified(
         probed = {"fingerprint": "", "reason": str(Reason.WORKER_LOST)}
     known = {name: probed.get(name) for name in PROBED.names}
     video_id = identity.video_id(row["uri"], row["size_bytes"], known["fingerprint"] or "")
-    return {**row, **known, "video_id": video_id}
+    return _with_content({**row, **known, "video_id": video_id}, identity)
+
+
+def _with_content(row: dict[str, Any], identity: Identity) -> dict[str, Any]:
+    content_id = identity.content_id(row["size_bytes"], row["fingerprint"] or "")
+    return {**row, "content_id": content_id}
 
 
 def plan_video(

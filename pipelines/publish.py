@@ -1,6 +1,6 @@
 """Publish: staged segments become audited, sorted, visible tables; or nothing of them does."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -9,15 +9,17 @@ import pyarrow.compute as pc
 import ray
 from ray.exceptions import RayTaskError
 
-from infra import staging
+from infra import staging, tombstones
 from infra.errors import UserError, discreet
 from infra.quality import AuditResult, audit
 from infra.snapshots import Snapshot, TableFile
 from infra.storage import Root
 from infra.store import Store
 from infra.tables import rewrite_without, table_rows, write_part
+from operators.core.erasure import Cut, without
 from operators.core.operator import empty_values
 from operators.resolve import resolve
+from pipelines.cuts import cuts_of, frame_px
 from pipelines.planned import SCORES_ONLY, Video
 from schemas.reasons import Reason, Status
 from schemas.tables import SEGMENTS, STAGED, TABLES
@@ -35,6 +37,8 @@ class Batch:
     extract_hash: str
     abstain_below: float
     max_rows: int
+    cuts: Mapping[str, Sequence[Cut]] = field(default_factory=dict)
+    """What was erased of each video."""
 
     @property
     def footer(self) -> dict[str, str]:
@@ -66,7 +70,13 @@ def publish(
     `rows` is the number of rows that each video will have in its largest table. `spare_cpus`
     are what a wave at work leaves free: parts are built one by one within these, else all at once.
     When an audit fails, the files are deleted, staging stays, and the returned part has failures.
+    What was erased, since it was planned even, is left out.
     """
+    done = [segment["segment_id"] for video in videos for segment in video.segments]
+    erased = tombstones.load(store.root)
+    videos = [video for video in videos if not erased.holds(video.row)]
+    cuts = {video.video_id: cuts_of(erased.parts(video.row)) for video in videos}
+    batch = replace(batch, cuts={name: some for name, some in cuts.items() if some})
     build = ray.remote(num_cpus=spare_cpus or 1, max_retries=3)(build_part)
     parts: list[Part] = []
     tasks: list[ray.ObjectRef] = []
@@ -80,7 +90,6 @@ def publish(
         store.root.delete(file.path for file in whole.files)
         return whole
     make_visible(store, batch.run_id, whole.files, retired(store, videos))
-    done = [segment["segment_id"] for video in videos for segment in video.segments]
     staging.discard(store.root, batch.run_id, done)
     return whole
 
@@ -137,6 +146,8 @@ def _tables_of(batch: Batch, video: Video) -> dict[str, pa.Table]:
     if len(staged):
         flat = resolve(staged, video.row["session_id"], batch.abstain_below)
         flat["segments"] = _segments(batch, staged)
+        cuts = batch.cuts.get(video.video_id, ())
+        flat = without(flat, cuts, frame_px(video.row), batch.abstain_below)
     flat["videos"] = _video(batch, video, staged)
     if video.todo != SCORES_ONLY:
         return flat

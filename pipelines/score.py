@@ -1,6 +1,5 @@
 """Score: list, plan, extract to write, reconcile, publish. The main job."""
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 
@@ -19,9 +18,10 @@ from infra.store import Store
 from infra.tables import table_rows
 from infra.tracking import Tracker
 from pipelines.configuration import config_from, source_and_store
+from pipelines.erasing import finish_pending
 from pipelines.gate import require_governance
 from pipelines.live import Live
-from pipelines.plan import make_plan
+from pipelines.plan import ERASED, EXPIRED, make_plan
 from pipelines.planned import Plan, plan_videos
 from pipelines.privacy_report import report_files
 from pipelines.record import UNFINISHED, Outcome, begin_run, counted, end_run, quarantined, tidy
@@ -74,8 +74,12 @@ def _score(
         cluster(cfg),
     ):
         tracker.warm()
+        finish_pending(store, console.print)
         console.print(f"{len(sources)} videos listed, {sum(skipped.values())} files skipped")
         plan = make_plan(cfg, settings, store, sources.slice(0, limit), skipped, retry)
+        for reason in (ERASED, EXPIRED):
+            if plan.skipped[reason]:
+                console.print(f"{plan.skipped[reason]} videos are {reason}, and not scored again")
         record = begin_run(cfg, settings, store, plan, retry)
         if not plan.videos:
             return end_run(store, record, State.NOTHING_NEW, "nothing new")
@@ -98,6 +102,7 @@ def publish_staged(
         stoppable(None),
         Store.open(store_url, create=False).locked(wait_seconds, console.print) as store,
     ):
+        finish_pending(store, console.print)
         return _publish_staged(store, run_id, overrides, console)
 
 
@@ -191,11 +196,7 @@ def recorded(
 
 
 def _artifacts(store: Store, record: RunRecord) -> dict[str, bytes]:
-    """What MLflow keeps of a run: its configuration, its audit, and the report of the store."""
-    files = {
-        "config.yaml": record.config_yaml.encode(),
-        "audit.json": json.dumps([item.model_dump() for item in record.audit], indent=1).encode(),
-    }
-    if record.state is State.PUBLISHED:
-        files["report.html"] = report_page(store.root.url).encode()
-    return files
+    """What MLflow keeps of a run beside its configuration and audit: the report of the store."""
+    if record.state is not State.PUBLISHED:
+        return {}
+    return {"report.html": report_page(store.root.url).encode()}

@@ -6,18 +6,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from infra import runs, snapshots, staging
+from infra import runs, snapshots, staging, tombstones
 from infra.ramdisk import RAM_DISK, SPILL
 from infra.storage import Root, in_parallel
 from infra.store import MARK, Store
-from pipelines.plan import PROBES
+from infra.traces import PROBES
 from pipelines.record import UNFINISHED
 
 
 @contextmanager
 def scratch_store(url: str | None) -> Iterator[tuple[Store, Store | None]]:
-    """A store in a temporary folder with the key, the published videos and the probes of the one at
-    `url`, and that one where it exists. It is only read.
+    """A store in a temporary folder with the key, the published videos, the probes and what was
+    erased of the one at `url`, and that one where it exists. It is only read.
 
     Raises `StoreError` where it has another key or version.
     """
@@ -32,6 +32,7 @@ def scratch_store(url: str | None) -> Iterator[tuple[Store, Store | None]]:
         scratch = Store(Root(folder), real.identity)
         files = real.latest().of("videos")
         rels = [*(file.path for file in files), *_if_there(real.root, PROBES)]
+        rels += [rel for rel, _ in real.root.list(tombstones.FOLDER)]
         in_parallel(lambda rel: scratch.root.write(rel, real.root.read_bytes(rel)), rels)
         snapshots.commit(scratch.root, lambda current: replace(current, files=files))
         yield scratch, real

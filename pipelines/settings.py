@@ -80,7 +80,7 @@ def resolve_settings(cfg: Config) -> Settings:
         cfg.plan.segment_seconds,
         cfg.extract.model_dump(mode="json", exclude={"actors", "crop_px"}),
         crop_px,
-        [entry.name, strength],
+        [entry.name, strength, *([entry.fingerprint()] if entry.fingerprint else [])],
         weights_sha256(),
     )
     chosen = tuple(

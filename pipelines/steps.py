@@ -12,20 +12,30 @@ from ray.data import ActorPoolStrategy, Dataset
 
 from infra import window
 from infra.child import Isolated, Limits
-from infra.cluster import free_cpus, free_gpus, free_memory_gib, require_free, require_strict
+from infra.cluster import (
+    free_cpus,
+    free_gpus,
+    free_memory_gib,
+    require_free,
+    require_strict,
+    smallest_node_cpus,
+)
 from infra.errors import ConfigurationError
 from infra.served import parent_file
 from infra.sources import open_source
 from infra.storage import Root
+from infra.wire import LONGEST_ANSWER_BYTES
 from operators.anonymize import Anonymize
 from operators.core.operator import Step, empty_values
 from operators.embed import Embed
 from operators.extract import Extract
 from operators.probe import Probe
+from operators.redact import Means, Redact
 from operators.score import Score
-from pipelines.actors import Built, Write, never
+from pipelines.actors import Built, RedactAndPut, Write, never
 from pipelines.settings import Settings
 from schemas.config import Config
+from schemas.redaction import TO_REDACT
 from schemas.tables import PLANNED, SOURCE_FILES
 
 #: Shares of a CPU: the light stages wait most of the time, decoding never does.
@@ -35,6 +45,10 @@ EXTRACT_A_WRITER = 16
 #: Memory of an extract actor with its child, up to 4K video, and of any other actor, as measured.
 EXTRACT_GIB = 1.0
 ACTOR_GIB = 0.75
+#: Memory of an actor that redacts, with its child and a copy of a few minutes.
+REDACT_GIB = 1.5
+#: How often a copy may stand in its child's memory while it is handed over.
+COPIES_IN_CHILD = 6
 #: Ray's own defaults try for ever. Actors come back always; what they died of is tried twice more.
 #: Ray 2.60 has no other way to say it than the one that it deprecates.
 BOUNDED: dict[str, Any] = {"max_restarts": -1, "max_task_retries": 2}
@@ -195,6 +209,44 @@ def crop_segments(segments: pa.Table, settings: Settings) -> Dataset:
     pools = size_pools(settings.cfg, len(segments))
     steps = cropping_steps(settings)
     return isolate(one_block_each(segments), steps, PLANNED, settings.cfg, pools)
+
+
+def redact_videos(
+    videos: pa.Table, cfg: Config, out: Root, redact_hash: str, stopping: Callable[[], bool]
+) -> Dataset:
+    """TO_REDACT rows with a `copy_name` in; a record of each out, its copy put in `out`.
+
+    A CPU that no video is left for helps with another one's detection.
+    """
+    cpus, wanted = free_cpus(), cfg.extract.actors
+    most = max(1, int(min(cpus, free_memory_gib() / REDACT_GIB))) if wanted == "auto" else wanted
+    actors = min(most, len(videos))
+    threads = max(1, int(min(cpus / actors, smallest_node_cpus())))
+    share = min(float(threads), cpus / actors)
+    if cfg.cluster.address != "local":
+        require_free(actors * share, 0)
+    memory_gib = cfg.run.child_memory_gib
+    largest = min(int(memory_gib * 2**30 / COPIES_IN_CHILD), LONGEST_ANSWER_BYTES - (1 << 20))
+    how = Means(cfg.extract.device, threads, largest)
+    longest = max(videos["duration_seconds"].to_pylist(), default=0.0)
+    segments = max(1.0, longest / cfg.plan.segment_seconds)
+    limits = Limits(cfg.run.segment_timeout_seconds * segments * threads, memory_gib)
+    steps = (Step(Redact, (cfg.redact, how, parent_file)),)
+    rows = one_block_each(videos)
+    return rows.map_batches(
+        RedactAndPut,
+        fn_constructor_args=(
+            (steps, TO_REDACT, open_source, empty_values, limits, stopping),
+            out.patient(),
+            redact_hash,
+        ),
+        batch_size=1,
+        batch_format="pyarrow",
+        compute=ActorPoolStrategy(size=actors),
+        num_cpus=share,
+        num_gpus=min(1.0, free_gpus() / actors) if cfg.extract.device == "cuda" else None,
+        **BOUNDED,
+    )
 
 
 def isolate(

@@ -85,6 +85,48 @@ class Privacy(Section):
         return value
 
 
+class Redact(Section):
+    """Copies of videos without faces: `mien redact`."""
+
+    style: Literal["solid", "pixelate", "blur"] = "solid"
+    """How a face is covered. Only solid leaves nothing of it."""
+    shape: Literal["box", "ellipse"] = "box"
+    """What covers it: the box, or the ellipse inside the box."""
+    strength: Positive | None = None
+    """Cells across a mask (pixelate, by default 5), or sigma in percent of its longer side (blur,
+    by default 20)."""
+    margin: Annotated[float, Field(ge=0, le=2)] = 0.25
+    """How far a mask reaches beyond the face, on each side, as a share of the face's."""
+    detector_px: Annotated[int, Field(ge=128, le=4096)] = 960
+    """Long side of what the detector sees of larger frames; smaller ones it sees as they are. Count
+    on faces of 32 px there."""
+    detect_every: Annotated[int, Field(ge=1, le=8)] = 4
+    """The detector looks at every so many frames first; tracks cover those between. The copy is
+    looked through frame by frame whatever this is."""
+    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.3
+    """Detections of this score are covered."""
+    verify_threshold: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """Detections of this score in the copy are faces that are left."""
+    gap_seconds: Annotated[float, Field(ge=0, le=60)] = 1.0
+    """A track that is lost for no longer is covered in between."""
+    extend_seconds: Annotated[float, Field(ge=0, le=60)] = 0.4
+    """A track is covered for so long before it is found and after it is lost."""
+    rounds: Annotated[int, Field(ge=1, le=10)] = 4
+    """Copies that are made at most of a video, until no face is found in one."""
+    second_every_seconds: Positive = 10.0
+    """How often the second, independent detector looks at source and copy."""
+    audio: Literal["keep", "drop", "mask"] = "keep"
+    """`mask` leaves how loud it is, each half second, and nothing else."""
+    crf: Annotated[int, Field(ge=0, le=51)] = 20
+    """Quality of the picture, as x264 counts: lower is better and larger."""
+
+    @model_validator(mode="after")
+    def _verified_more_strictly(self) -> "Redact":
+        if self.verify_threshold > self.threshold:
+            raise ValueError("verify_threshold must not be above threshold")
+        return self
+
+
 class Embed(Section):
     """The frozen image-text encoder."""
 
@@ -181,6 +223,15 @@ class Run(Section):
         return "{:02d}:{:02d}".format(*divmod(value, 60)) if isinstance(value, int) else value
 
 
+class Erase(Section):
+    """What `mien erase` and `mien expire` do, and what a run does after them. Never hashed."""
+
+    reader_grace_seconds: Annotated[float, Field(ge=0)] = 600
+    """Who began to read before an erasure may go on for so long; then the old files are deleted."""
+    rescore_expired: bool = False
+    """Score again what `mien expire` removed, from the same file: there is a new ground for it."""
+
+
 class Governance(Section):
     """Who asks for this, why, and on what ground. Required before anything is scored."""
 
@@ -256,9 +307,11 @@ class Config(Section):
     plan: Plan = Plan()
     extract: Extract = Extract()
     privacy: Privacy = Privacy()
+    redact: Redact = Redact()
     embed: Embed = Embed()
     score: Score = Score()
     fit: Fit = Fit()
     run: Run = Run()
+    erase: Erase = Erase()
     governance: Governance | None = None
     tracking: Tracking = Tracking()

@@ -6,7 +6,7 @@ carries through the pipeline (nested: a row is a segment, its faces are lists in
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 LABELS = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
 #: The eighth label, null for methods that know seven.
@@ -34,6 +34,9 @@ TRACK_ID = field(
     "track_id", pa.string(), "-", "video_id, first pts_ticks and the track's place among its peers"
 )
 SESSION_ID = maybe("session_id", pa.string(), "-", "videos of several cameras of one scene")
+CONTENT_ID = maybe(
+    "content_id", pa.string(), "-", "HMAC of size and content fingerprint: a copy has the same"
+)
 RUN_ID = field("run_id", pa.string(), "-", "the run that published the row")
 PTS_SECONDS = field("pts_seconds", pa.float64(), "s", "presentation time on the video's clock")
 PTS_TICKS = field("pts_ticks", pa.int64(), "time_base", "presentation time, exact, from the start")
@@ -94,6 +97,7 @@ VIDEOS = pa.schema(
     [
         VIDEO_ID,
         field("source_id", pa.string(), "-", "HMAC of the uri: the same place, whatever is in it"),
+        CONTENT_ID,
         field("uri", pa.string(), "-", "where the video is; stands in no other table"),
         field("size_bytes", pa.int64(), "B", "size of the file"),
         *MEDIA,

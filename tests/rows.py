@@ -214,6 +214,7 @@ def _videos(video_id: str, duration: float, methods: Sequence[str], run_id: str)
     row = {
         "video_id": video_id,
         "source_id": video_id[::-1],
+        "content_id": hashlib.sha256(video_id.encode()).hexdigest()[:24],
         "uri": f"/archive/{video_id}.mp4",
         "size_bytes": 1_000_000,
         "container": "mov,mp4,m4a,3gp,3g2,mj2",

@@ -28,6 +28,16 @@ def iou_matrix(a_xyxy: FloatArray, b_xyxy: FloatArray) -> FloatArray:
     return np.divide(inter, union, out=np.zeros_like(inter), where=union > 0)
 
 
+def iou_pairs(a_xyxy: FloatArray, b_xyxy: FloatArray) -> FloatArray:
+    """Intersection over union of the boxes of each row: (N, 4) and (N, 4) -> (N,) in 0..1."""
+    left_top = np.maximum(a_xyxy[:, 0:2], b_xyxy[:, 0:2])
+    inter = box_areas(
+        np.concatenate([left_top, np.minimum(a_xyxy[:, 2:4], b_xyxy[:, 2:4])], axis=1)
+    )
+    union = box_areas(a_xyxy) + box_areas(b_xyxy) - inter
+    return np.divide(inter, union, out=np.zeros_like(inter), where=union > 0)
+
+
 def clip_boxes(xyxy_px: FloatArray, width_px: int, height_px: int) -> FloatArray:
     """Boxes cut at the frame's border: (N, 4) -> (N, 4), same dtype."""
     limits = np.array([width_px, height_px, width_px, height_px], xyxy_px.dtype)

@@ -1,9 +1,10 @@
 """Open untrusted media safely, and say what is in it."""
 
 import io
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from fractions import Fraction
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import av
 from av.container import InputContainer
@@ -83,6 +84,12 @@ class VideoInfo:
     frame_rate: float | None
     rotation_degrees: int
     has_audio: bool
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> "VideoInfo":
+        """What probing wrote down, from the columns of these names."""
+        values = {field.name: row[field.name] for field in fields(cls)}
+        return cls(**{**values, "time_base": Fraction(row["time_base"])})
 
 
 class _Reads(io.RawIOBase):

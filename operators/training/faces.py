@@ -101,12 +101,14 @@ def epoch_order(labels: np.ndarray, rng: torch.Generator) -> torch.Tensor:
 
 
 def anonymize_some(faces: torch.Tensor, share: float, rng: torch.Generator) -> torch.Tensor:
-    """Put the first `share` of `(N, S, S) uint8` faces through every registered anonymizer in turn.
+    """Put the first `share` of `(N, S, S) uint8` faces through the anonymizers, in turn.
 
     Strengths are drawn between half and twice the default, so that one model serves crops that
     were made safe in any of these ways.
     """
-    kinds, size_px = anonymizers(), faces.shape[1]
+    # one that reads faces with a model cannot teach that model
+    kinds = [kind for kind in anonymizers() if kind.load is None]
+    size_px = faces.shape[1]
     parts = torch.arange(int(len(faces) * share)).chunk(len(kinds))
     out = faces.clone()
     for part, kind in zip(parts, torch.randperm(len(kinds), generator=rng).tolist(), strict=False):

@@ -134,7 +134,7 @@ def test_the_footer_keeps_what_all_files_agree_on(store: Root) -> None:
     [file] = merge(store, snapshots.latest(store).of("videos"), 1000)
     with store.open(file.path) as source:
         footer = tables.own_footer(pq.ParquetFile(source))
-    assert footer == {"mien.schema_version": "1", "mien.extract_hash": "e"}
+    assert footer == {"mien.schema_version": "2", "mien.extract_hash": "e"}
 
 
 @pytest.mark.parametrize("target", [ROWS_A_NIGHT, 5])

@@ -47,7 +47,7 @@ def test_a_file_says_what_it_holds(root: Root, table: str) -> None:
         assert found.schema_arrow.field(field.name).metadata == field.metadata
         assert found.schema_arrow.field(field.name).nullable == field.nullable
     assert found.schema_arrow.metadata == {
-        b"mien.schema_version": b"1",
+        b"mien.schema_version": b"2",
         b"mien.run_id": b"r",
         b"mien.extract_hash": b"e",
     }

@@ -12,6 +12,7 @@ import pytest
 import requests
 
 from infra.live import Point
+from infra.mlflow_eraser import erase_logged
 from infra.runs import RunRecord, Stage, State, Wave, new_run_id
 from infra.storage import Root
 from infra.tracking import Tracker
@@ -121,7 +122,9 @@ def test_a_real_server_has_one_run_with_its_waves_as_steps(tmp_path: Path) -> No
     with mlflow_server(tmp_path) as url:
         tracker = Tracker(Tracking(uri=url), Root(str(tmp_path / "store")))
         tracker.warm()
-        assert tracker.log_run(sent, {"report/report.html": b"<html>"}) is None
+        erased = b"0123456789ab"
+        pages = {"report/report.html": b"<html>", "report/named.html": erased}
+        assert tracker.log_run(sent, pages) is None
         assert tracker.log_run(sent, {}) is None  # again: still one run
 
         def ask(method: str, call: str, **values: Any) -> dict[str, Any]:
@@ -141,6 +144,11 @@ def test_a_real_server_has_one_run_with_its_waves_as_steps(tmp_path: Path) -> No
         assert last["wave/stage.embed.rows_per_second"] == 2
         files = ask("get", "artifacts/list", run_id=run_id)["files"]
         assert {file["path"] for file in files} == {"config.yaml", "audit.json", "report"}
+        root = Root(str(tmp_path / "store"))
+        assert erase_logged(Tracking(uri=url), root, [sent.run_id], [erased]) == 1
+        files = ask("get", "artifacts/list", run_id=run_id, path="report")["files"]
+        assert [file["path"] for file in files] == ["report/report.html"]
+    assert erase_logged(Tracking(uri=url), root, [sent.run_id], [erased]) is None
 
 
 def test_a_server_that_hangs_is_given_up_on(

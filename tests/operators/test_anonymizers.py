@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from operators.core.anonymizers import anonymizer, anonymizers, register
+from operators.core.anonymizers import anonymizer, anonymizers, reference_swap, register
+from operators.core.k_same import in_steps
 
 NAMES = [entry.name for entry in anonymizers()]
 
@@ -90,5 +91,46 @@ def test_more_strength_leaves_less() -> None:
 def test_a_name_is_taken_once_and_an_unknown_one_lists_the_known() -> None:
     with pytest.raises(ValueError, match="registered already"):
         register(anonymizer("blur"))
-    with pytest.raises(ValueError, match="known: blur, downsample, none, pixelate, solid"):
+    with pytest.raises(
+        ValueError, match="known: blur, downsample, k-same, noise, none, pixelate, solid"
+    ):
         anonymizer("hat")
+
+
+def test_noise_depends_on_epsilon_as_fan_says() -> None:
+    """Cells of 64 px: the scale of the noise is 255 m / (64 epsilon)."""
+    faces = np.full((400, 96, 96, 3), 128, np.uint8)
+    faces[:, 0, 0, 0] = np.arange(400) % 256  # crops that differ have other noise
+    faces[:, 0, 1, 0] = np.arange(400) // 256
+    out = apply("noise", faces, 10.0)[:, 4::8, 4::8, 0].astype(float)
+    scale = 255 * 16 / (64 * 10)
+    assert np.abs(out[:, 1:] - 128).mean() == pytest.approx(scale, rel=0.03)
+    assert len(np.unique(out[:, 1, 1])) > 20
+
+
+def test_k_same_gives_one_of_seven_pictures_of_nobody() -> None:
+    out = apply("k-same", crops(40))
+    assert len(np.unique(out, axis=0)) <= 7
+    np.testing.assert_array_equal(out[..., 0], out[..., 2])
+
+
+def test_steps_round_probabilities_and_keep_their_sum() -> None:
+    probabilities = np.array([[0.5, 0.3, 0.2], [0.1, 0.1, 0.8]])
+    np.testing.assert_allclose(in_steps(probabilities, 1), [[1, 0, 0], [0, 0, 1]])
+    np.testing.assert_allclose(in_steps(probabilities, 2), [[0.5, 0.5, 0], [0, 0, 1]])
+    many = np.random.default_rng(0).dirichlet(np.ones(7), 50)
+    for steps in (1, 3, 10):
+        np.testing.assert_allclose(in_steps(many, steps).sum(axis=1), 1)
+
+
+def test_reference_swap_leaves_the_difference_only() -> None:
+    """A picture that a track carries is gone; what changes in it stays."""
+    change = np.zeros((4, 24, 24, 3), np.uint8)
+    change[1::2, 4:8] = 40
+    population = np.full((24, 24, 3), 100.0)
+    track = np.array([0, 0, 1, 1])
+    ground = np.zeros((4, 24, 24, 3), np.uint8)
+    ground[:2], ground[2:, :, ::2] = 30, 160
+    out = reference_swap(change + ground, track, population)
+    np.testing.assert_array_equal(out[:2], out[2:])
+    assert np.ptp(out[1].astype(int) - out[0]) == 40

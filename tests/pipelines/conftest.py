@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from infra.store import Store
 from tests.infra.places import KEY
 
 
@@ -16,3 +17,12 @@ def store_url(
     if request.param == "s3":
         return request.getfixturevalue("s3").url()
     return str(tmp_path / "store")
+
+
+@pytest.fixture
+def erasable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """A store of two nights, in a folder."""
+    from tests.pipelines.erasable import two_nights  # here, for what else needs none of it
+
+    monkeypatch.setenv("MIEN_KEY", KEY)
+    return two_nights(tmp_path / "store")

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from infra.errors import ConfigurationError, Refused
+from operators.core import k_same
 from pipelines.configuration import load_config, to_yaml
 from pipelines.gate import require_governance
 from pipelines.settings import resolve_settings
@@ -128,6 +129,18 @@ def test_other_faces_are_another_extract_and_another_score(override: str) -> Non
     extract, score = hashes(override)
     assert extract != hashes()[0]
     assert score != hashes()[1]
+
+
+def test_the_files_of_an_anonymizer_are_part_of_what_it_makes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    before = hashes("privacy.anonymizer=k-same")
+    other = tmp_path / "k_same.safetensors"
+    other.write_bytes(b"other averages")
+    monkeypatch.setattr(k_same, "REFERENCES_FILE", other)
+    extract, score = hashes("privacy.anonymizer=k-same")
+    assert extract != before[0]
+    assert score != before[1]
 
 
 def test_another_method_section_is_another_score_on_the_same_faces() -> None:

@@ -9,11 +9,15 @@ import pytest
 import yaml
 
 from infra.runs import RunRecord
-from operators.core.anonymizers import anonymizer
+from operators.backbone import MIEN_LITE, backbone_info
+from operators.core.anonymizers import anonymizer, anonymizers
+from operators.evaluation.attackers import attackers
 from pipelines import privacy_report
 from pipelines.privacy_report import measured, privacy_facts, privacy_markdown, report_files
 from schemas.config import Privacy
 from tests.pipelines.jobs import GOVERNANCE
+
+ROOT = Path(__file__).parents[2]
 
 
 def record(governance: dict[str, Any] | None = None, **config: Any) -> RunRecord:
@@ -107,3 +111,17 @@ def test_a_run_without_governance_is_reported_too() -> None:
     facts = json.loads(files["privacy.json"])
     assert (facts["governance"], facts["rows_due"]) == (None, None)
     assert "not stated" in files["privacy.md"].decode()
+
+
+def test_the_shipped_figures_are_of_this_backbone_and_on_the_page() -> None:
+    """Default strengths are all measured, by attackers that are registered still."""
+    rows = json.loads(privacy_report.FIGURES.read_text())["figures"]
+    assert {(e.name, e.default_strength) for e in anonymizers()} <= {
+        (row["anonymizer"], row["strength"]) for row in rows
+    }
+    page = (ROOT / "docs" / "privacy.md").read_text(encoding="utf-8")
+    for row in rows:
+        assert row["backbone_sha256"] == backbone_info(MIEN_LITE).sha256
+        assert row["strongest_attacker"] in [attacker.name for attacker in attackers()]
+        line = f"| {row['anonymizer']} {row['strength']:g} | {row['strongest_attacker']} "
+        assert f"{line}| {row['top1']:.1%} (" in page
