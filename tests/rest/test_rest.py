@@ -76,13 +76,16 @@ def config(video: Path, store: Path, anonymizer: str, **changes: Any) -> Config:
     return job(str(video.parent), str(store), "mien-lite", **{**sections, **changes})
 
 
-def _look_until(done: threading.Event, needles: Needles) -> tuple[set[str], int]:
-    """What `seen` finds in the processes that this one started, in how many looks."""
+def _look_until(done: threading.Event, needles: Needles, store: Path) -> tuple[set[str], int]:
+    """What `seen` finds in the processes that this one started, in how many looks.
+
+    From the first staged segment on: before, there may have been no crop yet to be found.
+    """
     found: set[str] = set()
     looks = 0
     while looks < SHORT_LOOKS and not done.wait(0.2):
         pids = [process.pid for process in places.descendants(os.getpid())]
-        if any(map(is_child, pids)):
+        if any(map(is_child, pids)) and list(store.glob("staging/*/*.parquet")):
             found |= seen([pid for pid in pids if not is_child(pid)], needles)
             looks += 1
     return found, looks
@@ -96,7 +99,7 @@ def test_a_run_leaves_nothing(
     job = config(video, tmp_path / "store", "pixelate", tracking={"enabled": True})
     done = threading.Event()
     with ThreadPoolExecutor(1) as pool:
-        looking = pool.submit(_look_until, done, needles)
+        looking = pool.submit(_look_until, done, needles, tmp_path / "store")
         try:
             outcome = score(job, Console(stderr=True))
         finally:
@@ -146,11 +149,11 @@ def test_a_run_that_spills_and_loses_a_worker_leaves_nothing(
     with Watched(folder, [job]) as run:
         while run.driver.poll() is None:
             children = run.children()
-            if children and looks < LOOKS:
-                found |= run.look(needles)
-                looks += 1
-            if lost is None and children and list(folder.glob("store/staging/*/*.parquet")):
-                lost = kill_actor_of(children[0])
+            if children and list(folder.glob("store/staging/*/*.parquet")):
+                lost = lost or kill_actor_of(children[0])
+                if looks < LOOKS:
+                    found |= run.look(needles)
+                    looks += 1
             time.sleep(0.1)
         found |= at_rest(needles, detector, folder, run.spilled)
         spilled = list(run.spilled.iterdir())
