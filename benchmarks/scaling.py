@@ -1,0 +1,111 @@
+"""How work grows with workers: extraction alone, the whole job, two encoders.
+
+    python -m benchmarks.scaling
+
+One worker and two, in turn, on the same clips. Extraction alone is timed while all its actors have
+work, so that starting Ray is not in it; the whole job is timed from its start to its end, as is the
+slowest stage alone beside it. Driver and raylet share the cores with the workers. The two encoders
+run on GPUs that Ray counts and nobody has.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import tempfile
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from benchmarks.jobs import BUSY, config, extract_alone, make_copies, on_two_gpus, ran, whole_job
+from benchmarks.machine import RESULTS, described
+from infra.store import Store
+from infra.tables import table_rows
+
+KEY = "ab" * 32
+#: What a run writes of itself, and not of the video.
+CIRCUMSTANCE = {"run_id"}
+TARGETS = {"extract": 1.85, "whole_job": 1.5, "whole_job_over_slowest_stage": 1.15}
+
+
+def turn(folder: Path, archive: Path, number: int) -> dict[str, float]:
+    """One worker and two, of both kinds of work."""
+    found: dict[str, float] = {}
+    for workers in (1, 2) if number % 2 else (2, 1):
+        for job in (extract_alone, whole_job):
+            store = folder / f"store-{number}-{workers}-{job.__name__}"
+            cfg = config(archive, store, extract={"actors": workers})
+            done = ran(job, cfg)
+            print(f"turn {number}, {job.__name__}, {workers} workers: {done}", flush=True)
+            found[f"{job.__name__}_{workers}_seconds"] = done.wall_seconds
+            found[f"{job.__name__}_{workers}_seconds_a_segment"] = done.steady(workers)[0]
+    return {
+        "extract": _ratio(found, "extract_alone_{}_seconds_a_segment"),
+        "whole_job_while_busy": _ratio(found, "whole_job_{}_seconds_a_segment"),
+        "whole_job": _ratio(found, "whole_job_{}_seconds"),
+        "whole_job_over_slowest_stage": found["whole_job_2_seconds"]
+        / found["extract_alone_2_seconds"],
+        **found,
+    }
+
+
+def _ratio(found: dict[str, float], name: str) -> float:
+    return found[name.format(1)] / found[name.format(2)]
+
+
+def encoders(folder: Path, archive: Path) -> dict[str, Any]:
+    """Two encoders on two GPUs: how long each worked, and whether one alone gives equal rows."""
+    rows, busy = {}, {}
+    for actors in (1, 2):
+        store, noted = folder / f"store-gpu-{actors}", folder / f"busy-{actors}"
+        store.mkdir()
+        (store / "key").write_text(KEY)  # equal keys, equal ids
+        (store / "key").chmod(0o600)
+        with mock.patch.dict(os.environ, {BUSY: str(noted)}):
+            print(ran(on_two_gpus, config(archive, store, embed={"actors": actors})), flush=True)
+        opened = Store.open(str(store), create=False)
+        table = table_rows(opened.root, opened.latest(), "scores")
+        kept = [name for name in table.column_names if name not in CIRCUMSTANCE]
+        rows[actors] = table.select(kept).sort_by([("face_id", "ascending")])
+        spent: defaultdict[str, float] = defaultdict(float)
+        for line in noted.read_text().splitlines():
+            pid, begin, end = line.split()
+            spent[pid] += float(end) - float(begin)
+        busy[actors] = sorted(round(seconds, 2) for seconds in spent.values())
+    return {
+        "rows": len(rows[2]),
+        "equal_rows": rows[1].equals(rows[2]),
+        "busy_seconds_of_one": busy[1],
+        "busy_seconds_of_two": busy[2],
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.scaling")
+    parser.add_argument("--segments", type=int, default=60, help="of ten seconds")
+    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--out", type=Path, default=RESULTS / "scaling.json")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="mien-bench-") as name:
+        folder = Path(name)
+        archive = make_copies(folder / "archive", options.segments, 10.0)
+        turns = [turn(folder, archive, number) for number in range(options.turns)]
+        two = encoders(folder, archive)
+    each = {
+        key: round(statistics.median(one[key] for one in turns), 3)
+        for key in ("extract", "whole_job_while_busy", "whole_job", "whole_job_over_slowest_stage")
+    }
+    result = {
+        "machine": described(),
+        **each,
+        "targets": TARGETS,
+        "two_encoders": two,
+        "turns": [{key: round(value, 3) for key, value in one.items()} for one in turns],
+    }
+    options.out.write_text(json.dumps(result, indent=2) + "\n")
+    print(json.dumps({k: v for k, v in result.items() if k != "machine"}, indent=2))
+
+
+if __name__ == "__main__":
+    main()
