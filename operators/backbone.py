@@ -11,11 +11,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import nn
+
+if TYPE_CHECKING:  # half a gigabyte and two seconds: only where a backbone is built
+    import torch
+    from torch import nn
 
 MIEN_LITE = "mien-lite"
 MIEN_LITE_DIR = Path(__file__).parent / "backbones" / "mien_lite"
@@ -50,15 +52,14 @@ class Backbone:
     embedding_dim: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
-    model: nn.Module
-    tokenizer: Callable[[list[str]], torch.Tensor]
+    model: "nn.Module"
+    tokenizer: "Callable[[list[str]], torch.Tensor]"
     card: dict[str, Any] | None
 
     @cached_property
     def logit_scale(self) -> float:
         """What cosines are multiplied by before the softmax."""
-        scale = self.model.logit_scale
-        assert isinstance(scale, torch.Tensor)
+        scale: Any = self.model.logit_scale
         return float(scale.detach().exp().float().reshape(-1)[0])
 
     @property
@@ -70,11 +71,13 @@ class Backbone:
         """Embed texts: (N, D) float32, each row of unit length."""
         if not texts:
             return np.zeros((0, self.embedding_dim), np.float32)
+        import torch
+
         encode: Callable[..., torch.Tensor] = self.model.encode_text  # type: ignore[assignment]
         device = next(self.model.parameters()).device
         with torch.inference_mode():
             features = encode(self.tokenizer(texts).to(device)).float()
-            return nn.functional.normalize(features, dim=-1).cpu().numpy()
+            return torch.nn.functional.normalize(features, dim=-1).cpu().numpy()
 
 
 def backbone_info(name: str) -> BackboneInfo:

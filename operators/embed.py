@@ -8,7 +8,6 @@ import pyarrow as pa
 from operators.backbone import backbone_info, load_backbone
 from operators.core.crops import flatten_crops
 from operators.core.operator import Ports, extend, fold
-from operators.core.tower import ImageTower
 from schemas.config import Embed as EmbedConfig
 from schemas.tables import COSTS, embeddings
 
@@ -24,6 +23,8 @@ class Embed:
         return Ports(("crops",), pa.schema([embeddings(dim), _COST]))
 
     def __init__(self, cfg: EmbedConfig, device: str) -> None:
+        from operators.core.tower import ImageTower  # loads torch: not where steps are only named
+
         self._ports = self.ports(cfg, device)
         self._tower = ImageTower(load_backbone(cfg.backbone), device, cfg.batch_crops)
 

@@ -49,3 +49,16 @@ def test_a_planted_violation_fails(copy: Path, file: str, line: str) -> None:
     result = lint(copy)
     assert result.returncode != 0
     assert "BROKEN" in result.stdout
+
+
+@pytest.mark.slow
+def test_a_driver_loads_no_torch() -> None:
+    """Half a gigabyte and two seconds that only those need who build a model."""
+    code = (
+        "import sys, pipelines.cli, pipelines.score; from pathlib import Path;"
+        "from pipelines.configuration import load_config;"
+        "from pipelines.settings import resolve_settings;"
+        "resolve_settings(load_config(Path('job.yaml'), []));"
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

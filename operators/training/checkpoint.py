@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 
@@ -29,6 +28,8 @@ class Checkpoint:
         """
         if self.path is None or not self.path.is_file():
             return None
+        import torch  # here: whoever registers a method must not have to load it
+
         try:
             state = torch.load(self.path, weights_only=True)
         except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
@@ -44,6 +45,8 @@ class Checkpoint:
         """Replace the state, whole or not at all."""
         if self.path is None:
             return
+        import torch
+
         self.path.parent.mkdir(parents=True, exist_ok=True)
         partial = self.path.with_name(f".{self.path.name}.new")
         torch.save({**state, "fingerprint": fingerprint}, partial)
