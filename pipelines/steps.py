@@ -49,9 +49,11 @@ ACTOR_GIB = 0.75
 REDACT_GIB = 1.5
 #: How often a copy may stand in its child's memory while it is handed over.
 COPIES_IN_CHILD = 6
-#: Ray's own defaults try for ever. Actors come back always; what they died of is tried twice more.
-#: Ray 2.60 has no other way to say it than the one that it deprecates.
-BOUNDED: dict[str, Any] = {"max_restarts": -1, "max_task_retries": 2}
+#: Ray's own defaults try for ever. Actors come back always; what they died of is tried again so
+#: often. A try on a node that is gone, and not known to be, fails after a second, and Ray takes up
+#: to 19 seconds to know: with few tries all that is sent there is lost meanwhile. Ray 2.60 has no
+#: other way to say it than the one that it deprecates.
+BOUNDED: dict[str, Any] = {"max_restarts": -1, "max_task_retries": 30}
 warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
 SEGMENTS_A_BATCH = 4  # the tower's batch is filled across segments
 #: So many segments for each extract actor may be begun and not staged: what a killed driver costs.

@@ -17,7 +17,7 @@ from infra.served import parent_file
 from operators.core.operator import Step
 from operators.probe import Probe
 from pipelines import score as main_job
-from pipelines import work
+from pipelines import steps, work
 from pipelines.steps import Pools, isolate, one_block_each
 from schemas.config import Config
 from schemas.tables import SOURCE_FILES, WRITTEN
@@ -48,15 +48,19 @@ class Deadly:
         return False
 
 
-def test_a_row_that_kills_its_worker_does_not_do_so_for_ever(archive: Path, tmp_path: Path) -> None:
+def test_a_row_that_kills_its_worker_does_not_do_so_for_ever(
+    archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert 20 <= steps.BOUNDED["max_task_retries"] <= 40  # each takes seconds: two do here
+    monkeypatch.setitem(steps.BOUNDED, "max_task_retries", 2)
     rows, _ = list_sources(str(archive), (), (), 0)
     rows = rows.append_column(SOURCE_FILES.field("source_id"), pa.array(["s"])).select(
         SOURCE_FILES.names
     )
     marks, pools = tmp_path / "marks", Pools(1, 0.5, 1, 0, 1)
     with cluster(Config()):
-        steps = (Step(Probe, (parent_file,)),)
-        flow = isolate(one_block_each(rows), steps, SOURCE_FILES, Config(), pools, Deadly(marks))
+        probing = (Step(Probe, (parent_file,)),)
+        flow = isolate(one_block_each(rows), probing, SOURCE_FILES, Config(), pools, Deadly(marks))
         came = list(flow.iter_batches(batch_size=None, batch_format="pyarrow"))
     assert sum(map(len, came)) == 0
     assert marks.read_text() == "xxx"  # once, and two retries
