@@ -52,6 +52,10 @@ class Tracker:
         self._server = _is_server(self._uri)
         self._writer: subprocess.Popen[bytes] | None = None
 
+    @property
+    def enabled(self) -> bool:
+        return self._cfg.enabled
+
     def warm(self) -> None:
         """Start the writer now, beside the run: its import takes seconds."""
         if self._cfg.enabled and self._writer is None:

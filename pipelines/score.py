@@ -190,7 +190,8 @@ def recorded(
             files = report_files(final)
             for name, data in files.items():
                 runs.save_report(store.root, final.run_id, name, data)
-            warning = tracker.log_run(final, {**_artifacts(store, final), **files}, curve())
+            page = _artifacts(store, final) if tracker.enabled else {}
+            warning = tracker.log_run(final, {**page, **files}, curve())
             if warning:
                 console.print(f"note: {warning}")
 

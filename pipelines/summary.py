@@ -2,6 +2,7 @@
 
 import json
 import sys
+import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from pipelines.record import Outcome, quarantined
 from pipelines.report import report_html, write_report
 from schemas.reasons import REASON_TEXT, Reason
 
+#: What DuckDB may take in a driver for the report; beyond it, ids and scores wait on a disk.
+REPORT_MIB = 256
 WIDTH = 160  # where there is no terminal to ask
 TITLE = "Apparent expressions"
 TOP = """
@@ -96,8 +99,11 @@ def write_store_report(store: str, out: Path) -> None:
 
 
 def report_page(store: str) -> str:
-    """The same page as text."""
-    return report_html(open_store(store), TITLE, _last_run(store), datetime.now(UTC))
+    """The same page as text, made in memory that does not grow with the store."""
+    with tempfile.TemporaryDirectory(prefix="mien-report-") as spill, open_store(store) as con:
+        con.execute(f"SET memory_limit = '{REPORT_MIB}MiB'")
+        con.execute(f"SET temp_directory = '{spill}'")
+        return report_html(con, TITLE, _last_run(store), datetime.now(UTC))
 
 
 def _last_run(store: str) -> dict[str, Any] | None:

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from infra import runs, staging
 from infra.cluster import free_cpus
-from infra.errors import AuditFailed, Resumable
+from infra.errors import AuditFailed, ConfigurationError, Resumable
 from infra.quality import merged
 from infra.runs import RunRecord
 from infra.stopping import Stop
@@ -60,6 +60,7 @@ def work(
     pace = Pace(cfg.run.wave_segments, free_cpus())
     planned, ended = plan.count, 0
     pending = WRITTEN.empty_table()  # of videos that have segments to come
+    begun = False
     with (
         stop.gentle(cfg.run.grace_seconds, console.print) as stopping,
         Shown(console, live.now) as shown,
@@ -67,8 +68,17 @@ def work(
     ):
 
         def flow(segments: pa.Table) -> ray.data.Dataset:
+            nonlocal begun
             live.begin(segments)
-            return score_segments(segments, settings, store.root, run_id, stopping)
+            try:
+                scored = score_segments(segments, settings, store.root, run_id, stopping)
+            except ConfigurationError as error:
+                if not begun:  # nothing was done
+                    raise
+                why = f"the cluster became too small: {error}"
+                raise left_over(why, planned - ended, planned) from None
+            begun = True
+            return scored
 
         def watch(batch: pa.Table) -> None:
             """Storage that is gone, or an audit that failed, stops the rest of the wave."""

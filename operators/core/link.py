@@ -26,6 +26,8 @@ SCORE_WEIGHT = 0.1
 VELOCITY_SECONDS, COAST_SECONDS = 0.2, 1.0
 #: Two faces cannot meet and turn back in less: if they were one for no longer, they passed.
 TURN_SECONDS = 0.25
+#: The order of the faces of a sample that holds one, as most do.
+ONLY = np.zeros(1, np.int64)
 #: Cost of a pair outside the gate.
 FORBIDDEN = 1e6
 
@@ -107,7 +109,7 @@ class _Linker:
         if not len(xyxy):
             return labels
         # The order in which boxes come must not decide anything.
-        order = np.lexsort((-scores, *xyxy.T[::-1]))
+        order = np.lexsort((-scores, *xyxy.T[::-1])) if len(xyxy) > 1 else ONLY
         found = [_face(seconds, *box) for box in xyxy[order].tolist()]
         weights = SCORE_WEIGHT * (1 - scores[order])
         plain = [t for t in self._live if not t.rivals]
@@ -157,6 +159,8 @@ def _match(
     that did. Two tracks that fit each other's faces about as well as their own are over.
     """
     costs = _costs(tracks, found, seconds)
+    if len(tracks) == len(found) == 1:  # most samples: there is nobody to mix it up with
+        return ({0: tracks[0]} if costs[0, 0] + weights[0] < FORBIDDEN else {}), {}, []
     pairs = _assign(costs + weights)
     margins = [MARGIN_SIZES + MARGIN_SIZES_PER_SECOND * (seconds - t.seconds) for t in tracks]
     idle = set(range(len(tracks))) - set(pairs.values())
@@ -209,8 +213,8 @@ def _seen_alone(rivals: tuple[_Track, ...]) -> _Track | None:
 
 def _assign(costs: NDArray[np.float64]) -> dict[int, int]:
     """The cheapest allowed pairs, {column: row}."""
-    if costs.size < 2:  # most samples hold one face
-        return {0: 0} if costs.size and costs[0, 0] < FORBIDDEN else {}
+    if not costs.size:
+        return {}
     rows, columns = linear_sum_assignment(costs)
     allowed = costs[rows, columns] < FORBIDDEN
     return dict(zip(columns[allowed].tolist(), rows[allowed].tolist(), strict=True))

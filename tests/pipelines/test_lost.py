@@ -12,6 +12,7 @@ import ray
 from rich.console import Console
 
 from infra.cluster import cluster
+from infra.errors import ConfigurationError, Resumable
 from infra.listing import list_sources
 from infra.served import parent_file
 from operators.core.operator import Step
@@ -97,3 +98,20 @@ def test_a_lost_segment_is_planned_once_more_then_quarantined_by_name(
     assert planned == [2, 1]
     assert tables(tmp_path / "store")["segments"]["reason"].to_pylist() == [reason, None]
     assert len(tables(tmp_path / "store")["faces"]) == (8 if reason else 16)
+
+
+def test_a_cluster_that_became_too_small_is_gone_on_with_later(
+    archive: Path, tiny_backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, called = work.score_segments, []
+
+    def shrinking(*arguments: Any) -> ray.data.Dataset:
+        called.append(True)
+        if len(called) == 2:
+            raise ConfigurationError("the cluster has 1 CPU")
+        return real(*arguments)
+
+    monkeypatch.setattr(work, "score_segments", shrinking)
+    cfg = job(str(archive), str(tmp_path / "store"), str(tiny_backbone), run={"wave_segments": 1})
+    with pytest.raises(Resumable, match="too small: the cluster has 1 CPU; 1 of 2 segments"):
+        main_job.score(cfg, Console(quiet=True))
