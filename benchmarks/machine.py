@@ -31,5 +31,7 @@ def described() -> dict[str, Any]:
 
 
 def _module() -> str:
-    path = Path(sys.argv[0])
-    return f"benchmarks.{path.stem}"
+    """The module that was started with `-m`, by its file's place in the repository."""
+    path = Path(sys.argv[0]).resolve().with_suffix("")
+    parts = path.relative_to(RESULTS.parents[1]).parts
+    return ".".join(parts[:-1] if parts[-1] == "__main__" else parts)

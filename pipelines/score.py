@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 
+import duckdb
 import yaml
 from rich.console import Console
 
@@ -190,14 +191,25 @@ def recorded(
             files = report_files(final)
             for name, data in files.items():
                 runs.save_report(store.root, final.run_id, name, data)
-            page = _artifacts(store, final) if tracker.enabled else {}
+            page = _artifacts(store, final, console) if tracker.enabled else {}
             warning = tracker.log_run(final, {**page, **files}, curve())
             if warning:
                 console.print(f"note: {warning}")
 
 
-def _artifacts(store: Store, record: RunRecord) -> dict[str, bytes]:
-    """What MLflow keeps of a run beside its configuration and audit: the report of the store."""
+def _artifacts(store: Store, record: RunRecord, console: Console) -> dict[str, bytes]:
+    """What MLflow keeps of a run beside its configuration and audit: the report of the store.
+
+    All is published by then: a report that cannot be made is a note, and does not end the run.
+    """
     if record.state is not State.PUBLISHED:
         return {}
-    return {"report.html": report_page(store.root.url).encode()}
+    try:
+        return {"report.html": report_page(store.root.url).encode()}
+    except duckdb.Error as error:
+        console.print(
+            f"note: MLflow gets no report of this run ({type(error).__name__}): "
+            f"`mien report {store.root.url}` makes one",
+            soft_wrap=True,
+        )
+        return {}

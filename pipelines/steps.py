@@ -54,6 +54,8 @@ COPIES_IN_CHILD = 6
 #: to 19 seconds to know: with few tries all that is sent there is lost meanwhile. Ray 2.60 has no
 #: other way to say it than the one that it deprecates.
 BOUNDED: dict[str, Any] = {"max_restarts": -1, "max_task_retries": 30}
+#: A try at a copy is a whole video. A node that is gone costs its videos; the next run makes them.
+FEW_TRIES: dict[str, Any] = {**BOUNDED, "max_task_retries": 2}
 warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
 SEGMENTS_A_BATCH = 4  # the tower's batch is filled across segments
 #: So many segments for each extract actor may be begun and not staged: what a killed driver costs.
@@ -247,7 +249,7 @@ def redact_videos(
         compute=ActorPoolStrategy(size=actors),
         num_cpus=share,
         num_gpus=min(1.0, free_gpus() / actors) if cfg.extract.device == "cuda" else None,
-        **BOUNDED,
+        **FEW_TRIES,
     )
 
 

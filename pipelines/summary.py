@@ -99,7 +99,7 @@ def write_store_report(store: str, out: Path) -> None:
 
 
 def report_page(store: str) -> str:
-    """The same page as text, made in memory that does not grow with the store."""
+    """The same page as text, with DuckDB held to `REPORT_MIB`. Raises `duckdb.Error` beyond it."""
     with tempfile.TemporaryDirectory(prefix="mien-report-") as spill, open_store(store) as con:
         con.execute(f"SET memory_limit = '{REPORT_MIB}MiB'")
         con.execute(f"SET temp_directory = '{spill}'")

@@ -73,7 +73,7 @@ def work(
             try:
                 scored = score_segments(segments, settings, store.root, run_id, stopping)
             except ConfigurationError as error:
-                if not begun:  # nothing was done
+                if not begun:  # nothing was done since this start
                     raise
                 why = f"the cluster became too small: {error}"
                 raise left_over(why, planned - ended, planned) from None

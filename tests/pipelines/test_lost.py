@@ -52,7 +52,7 @@ class Deadly:
 def test_a_row_that_kills_its_worker_does_not_do_so_for_ever(
     archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert 20 <= steps.BOUNDED["max_task_retries"] <= 40  # each takes seconds: two do here
+    assert steps.BOUNDED["max_task_retries"] >= 0  # -1 is for ever; each takes seconds: two do
     monkeypatch.setitem(steps.BOUNDED, "max_task_retries", 2)
     rows, _ = list_sources(str(archive), (), (), 0)
     rows = rows.append_column(SOURCE_FILES.field("source_id"), pa.array(["s"])).select(

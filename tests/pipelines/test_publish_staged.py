@@ -1,5 +1,6 @@
 """Publishing what is staged: all that passes the audit, or nothing."""
 
+from io import StringIO
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,6 +11,7 @@ from rich.console import Console
 from infra import runs, staging
 from infra.errors import AuditFailed, Resumable
 from infra.runs import State
+from pipelines import summary
 from pipelines.publish import _gathered
 from pipelines.score import publish_staged
 from pipelines.summary import print_outcome
@@ -60,3 +62,16 @@ def test_a_plain_error_in_a_task_stays_plain() -> None:
     with pytest.raises(Resumable) as caught:
         _gathered([ray.remote(full).remote()])
     assert str(caught.value) == "store: no space left"
+
+
+def test_a_report_that_cannot_be_made_does_not_end_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = waiting_store(tmp_path / "store", staged_rows())
+    monkeypatch.setattr(summary, "REPORT_MIB", 1)
+    said = StringIO()
+    overrides = ["tracking.enabled=true", f"tracking.uri=sqlite:///{tmp_path}/mlflow.db"]
+    outcome = publish_staged(store.root.url, None, overrides, Console(file=said))
+    assert outcome.exit_code == 0
+    assert outcome.record.state is State.PUBLISHED
+    assert "MLflow gets no report of this run (OutOfMemoryException)" in said.getvalue()
