@@ -9,6 +9,7 @@ tried again, and in how often the head looks for dead nodes; each has a process 
 
 import argparse
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -50,7 +51,7 @@ def lose_a_node(tries: int, period_ms: int | None) -> dict[str, Any]:
         head["_system_config"] = {"health_check_period_ms": period_ms}
     cluster = Cluster(initialize_head=True, head_node_args=head)
     node = cluster.add_node(num_cpus=1)
-    ray.init(address=cluster.address, logging_level="ERROR", log_to_driver=False)
+    ray.init(address=cluster.address, logging_level=logging.ERROR, log_to_driver=False)
     there = NodeAffinitySchedulingStrategy(node.node_id, soft=True)
     options = {**BOUNDED, "max_task_retries": tries, "num_cpus": 0.5, "scheduling_strategy": there}
     actor: Any = ray.remote(Worker).options(**options).remote()

@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import ray
 from ray.data import DataContext
@@ -127,9 +127,12 @@ def _configure_data(cfg: Config) -> None:
     logging.getLogger("ray.data").setLevel(logging.ERROR)
 
 
-def free_cpus() -> float:
-    """CPUs of the whole cluster, for sizing the pools."""
-    return float(ray.cluster_resources().get("CPU", 0))
+def free_cpus(labels: Mapping[str, str] | None = None) -> float:
+    """CPUs of the whole cluster, or of its nodes with these labels, for sizing the pools."""
+    if not labels:
+        return float(ray.cluster_resources().get("CPU", 0))
+    chosen = [n for n in ray.nodes() if n["Alive"] and labels.items() <= n["Labels"].items()]
+    return float(sum(node["Resources"].get("CPU", 0) for node in chosen))
 
 
 def free_gpus() -> float:

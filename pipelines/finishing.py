@@ -19,7 +19,7 @@ from datetime import datetime, time, timedelta
 import numpy as np
 
 from pipelines.forecast import STAGES, Estimate, Floats, Forecast
-from pipelines.steps import Pools
+from pipelines.pools import Pools
 from pipelines.waves import wave_sizes
 from schemas.config import Run
 

@@ -20,13 +20,14 @@ from pipelines.frame import make_frame, segments_of, what_is_left
 from pipelines.gate import require_governance
 from pipelines.plan import make_plan
 from pipelines.planned import Plan
+from pipelines.pools import LIGHT, Pools, Resources, size_pools
 from pipelines.progress import clock
 from pipelines.publish import Part
 from pipelines.sample_run import measure, run_sample
 from pipelines.sampling import LEAST_DRAWN, draw
 from pipelines.scratch import scratch_store, staged_already
 from pipelines.settings import resolve_settings
-from pipelines.steps import LIGHT, Pools, Resources, open_steps, size_pools
+from pipelines.steps import open_steps
 from schemas.config import Config
 
 #: Seconds of video that are sampled unless told, and the least for pools to be full for a while.

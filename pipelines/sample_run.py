@@ -25,10 +25,11 @@ from pipelines.finishing import Arrival
 from pipelines.forecast import STAGES, Sampled
 from pipelines.frame import Segment
 from pipelines.planned import FULL, Video, planned_table
+from pipelines.pools import Pools
 from pipelines.progress import VideoProgress
 from pipelines.publish import Batch, Part, build_part, lost_rows
 from pipelines.settings import Settings
-from pipelines.steps import Pools, scored_rows
+from pipelines.steps import scored_rows
 from pipelines.work import batches
 from schemas.reasons import DEFERRED
 from schemas.tables import STAGED, WRITTEN

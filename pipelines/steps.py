@@ -1,9 +1,7 @@
 """The arrows of the diagram. The only place that calls `map_batches`."""
 
-import math
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -17,10 +15,8 @@ from infra.cluster import (
     free_gpus,
     free_memory_gib,
     require_free,
-    require_strict,
     smallest_node_cpus,
 )
-from infra.errors import ConfigurationError
 from infra.served import parent_file
 from infra.sources import open_source
 from infra.storage import Root
@@ -33,18 +29,12 @@ from operators.probe import Probe
 from operators.redact import Means, Redact
 from operators.score import Score
 from pipelines.actors import Built, RedactAndPut, Write, never
+from pipelines.pools import LIGHT, Pools, size_pools
 from pipelines.settings import Settings
 from schemas.config import Config
 from schemas.redaction import TO_REDACT
 from schemas.tables import PLANNED, SOURCE_FILES
 
-#: Shares of a CPU: the light stages wait most of the time, decoding never does.
-LIGHT = 0.125
-EMBED_CPUS = 0.25
-EXTRACT_A_WRITER = 16
-#: Memory of an extract actor with its child, up to 4K video, and of any other actor, as measured.
-EXTRACT_GIB = 1.0
-ACTOR_GIB = 0.75
 #: Memory of an actor that redacts, with its child and a copy of a few minutes.
 REDACT_GIB = 1.5
 #: How often a copy may stand in its child's memory while it is handed over.
@@ -60,74 +50,6 @@ warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
 SEGMENTS_A_BATCH = 4  # the tower's batch is filled across segments
 #: So many segments for each extract actor may be begun and not staged: what a killed driver costs.
 SEGMENTS_UNDER_WAY = 4
-
-
-@dataclass(frozen=True)
-class Pools:
-    """How many actors each stage has, and what each takes of a node."""
-
-    extract: int
-    extract_cpus: float
-    embed: int
-    embed_gpus: float
-    write: int
-
-
-@dataclass(frozen=True)
-class Resources:
-    """What a cluster has for work."""
-
-    cpus: float
-    gpus: float
-    memory_gib: float = math.inf
-
-
-def size_pools(
-    cfg: Config, rows: int, spare_cpus: float = 0, elsewhere: Resources | None = None
-) -> Pools:
-    """Fill the cluster, with no more actors than rows; `ConfigurationError` where it is too small.
-
-    Every pool fits at once: Ray Data would wait for ever for one that does not. `spare_cpus` are
-    left to other work of the run, which may hold them already; `elsewhere` sizes the pools for
-    another cluster than the one in reach.
-    """
-    on = elsewhere or Resources(free_cpus(), free_gpus(), free_memory_gib())
-    cpus, gpus = on.cpus, on.gpus
-    embed = max(1, int(gpus)) if cfg.embed.actors == "auto" else cfg.embed.actors
-    extract = max(1, int(cpus)) if cfg.extract.actors == "auto" else cfg.extract.actors
-    extract = min(extract, rows)
-    memory = on.memory_gib
-    if cfg.extract.actors == "auto":
-        left_gib = memory - _gib(extract, embed) + extract * EXTRACT_GIB
-        extract = max(1, int(min(extract, left_gib / EXTRACT_GIB)))
-    write = _writers(extract)
-    reserved = embed * EMBED_CPUS + write * LIGHT
-    share = min(1.0, (cpus - spare_cpus - reserved) / extract)
-    if share < LIGHT:
-        raise ConfigurationError(
-            f"the cluster has {cpus:g} CPUs; {extract} extract and {embed} embed actors need at "
-            f"least {spare_cpus + reserved + extract * LIGHT:g}: lower extract.actors or "
-            "embed.actors"
-        )
-    if _gib(extract, embed) > memory:
-        raise ConfigurationError(
-            f"the cluster has {memory:.1f} GiB of memory for work; {extract} extract and {embed} "
-            f"embed actors need about {_gib(extract, embed):.1f}: lower extract.actors or "
-            "embed.actors, or give its nodes more"
-        )
-    if cfg.cluster.address != "local" and elsewhere is None:  # local is nobody else's
-        require_free(reserved + extract * share, min(embed, gpus))
-        require_strict(cfg)  # again for every wave: nodes come and go
-    return Pools(extract, share, embed, min(1.0, gpus / embed) if gpus else 0, write)
-
-
-def _writers(extract: int) -> int:
-    return math.ceil(extract / EXTRACT_A_WRITER)
-
-
-def _gib(extract: int, embed: int) -> float:
-    """The memory that so many actors take, with those that write."""
-    return extract * EXTRACT_GIB + (embed + _writers(extract)) * ACTOR_GIB
 
 
 def cropping_steps(settings: Settings) -> tuple[Step, ...]:
@@ -222,7 +144,8 @@ def redact_videos(
 
     A CPU that no video is left for helps with another one's detection.
     """
-    cpus, wanted = free_cpus(), cfg.extract.actors
+    nodes, wanted = cfg.cluster.resources.extract.nodes, cfg.extract.actors
+    cpus = free_cpus(nodes)
     most = max(1, int(min(cpus, free_memory_gib() / REDACT_GIB))) if wanted == "auto" else wanted
     actors = min(most, len(videos))
     threads = max(1, int(min(cpus / actors, smallest_node_cpus())))
@@ -249,6 +172,7 @@ def redact_videos(
         compute=ActorPoolStrategy(size=actors),
         num_cpus=share,
         num_gpus=min(1.0, free_gpus() / actors) if cfg.extract.device == "cuda" else None,
+        label_selector=nodes or None,
         **FEW_TRIES,
     )
 
@@ -270,6 +194,8 @@ def isolate(
         batch_format="pyarrow",
         compute=ActorPoolStrategy(size=pools.extract),
         num_cpus=pools.extract_cpus,
+        num_gpus=cfg.cluster.resources.extract.gpus or None,
+        label_selector=cfg.cluster.resources.extract.nodes or None,
         **BOUNDED,
     )
 
@@ -281,8 +207,9 @@ def in_actors(rows: Dataset, steps: tuple[Step, ...], pools: Pools) -> Dataset:
         batch_size=min(SEGMENTS_A_BATCH, pools.extract),
         batch_format="pyarrow",
         compute=ActorPoolStrategy(size=pools.embed),
-        num_cpus=EMBED_CPUS,
+        num_cpus=pools.embed_cpus,
         num_gpus=pools.embed_gpus or None,
+        label_selector=pools.embed_nodes or None,
         **BOUNDED,
     )
 

@@ -23,10 +23,11 @@ from pipelines.live import Live
 from pipelines.live_view import Shown
 from pipelines.plan import PASSES
 from pipelines.planned import Plan, Video, planned_table
+from pipelines.pools import LIGHT
 from pipelines.publish import Batch, lost_rows, publish
 from pipelines.record import check_budget, counted, save, with_waves
 from pipelines.settings import Settings
-from pipelines.steps import LIGHT, score_segments
+from pipelines.steps import score_segments
 from pipelines.waves import Pace, Wave, waves
 from schemas.config import Config
 from schemas.reasons import DEFERRED, Deferral

@@ -15,6 +15,26 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
+class StageResources(Section):
+    """What each actor of a stage takes of its node, and which nodes it may run on."""
+
+    cpus: Positive | None = None
+    """CPUs; by default decoding shares out what there is, an encoder takes a quarter of one."""
+    gpus: Annotated[float, Field(ge=0)] | None = None
+    """GPUs: 0.5 lets two actors share one. By default one for each encoder if there are any."""
+    nodes: dict[str, str] = {}
+    """Labels that its nodes must have, as in `ray start --labels role=decode`; none: any node."""
+
+
+class Resources(Section):
+    """Where decoding and encoding run on a cluster of different nodes."""
+
+    extract: StageResources = StageResources()
+    """Decoding: usually the nodes without GPUs."""
+    embed: StageResources = StageResources()
+    """The image-text encoder: usually the nodes with GPUs."""
+
+
 class Cluster(Section):
     """Where the run executes. Never part of a hash."""
 
@@ -24,6 +44,8 @@ class Cluster(Section):
     """Cores for a local Ray; by default all of the machine's, and at least two."""
     object_store_mib: Annotated[int, Field(ge=100)] = 512
     """Shared memory for a local Ray. Crops wait there, anonymized."""
+    resources: Resources = Resources()
+    """What each actor takes, and on which nodes it runs."""
 
 
 class Plan(Section):

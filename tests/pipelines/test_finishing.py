@@ -19,8 +19,8 @@ from pipelines.finishing import (
     warm_up,
 )
 from pipelines.forecast import STAGES, forecast
+from pipelines.pools import Pools
 from pipelines.sampling import Stratum
-from pipelines.steps import Pools
 from schemas.config import Run
 from tests.pipelines.test_forecast import KEYS, left, sampled, written
 

@@ -19,7 +19,8 @@ from operators.core.operator import Step
 from operators.probe import Probe
 from pipelines import score as main_job
 from pipelines import steps, work
-from pipelines.steps import Pools, isolate, one_block_each
+from pipelines.pools import Pools
+from pipelines.steps import isolate, one_block_each
 from schemas.config import Config
 from schemas.tables import SOURCE_FILES, WRITTEN
 from tests.pipelines.jobs import frames, job, tables

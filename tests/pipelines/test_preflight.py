@@ -4,16 +4,18 @@ import socket
 import time
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 import ray
+import ray.data
 from rich.console import Console
 
 from infra import cluster
 from infra.cluster import free_cpus, require_free
 from infra.errors import ConfigurationError
-from pipelines import steps
+from pipelines import pools, steps
+from pipelines.pools import LIGHT, Resources, size_pools
 from pipelines.score import score
-from pipelines.steps import LIGHT, size_pools
 from schemas.config import Config
 from tests.pipelines.jobs import job
 
@@ -46,7 +48,7 @@ def test_too_few_cpus_are_named_within_ten_seconds() -> None:
 def test_memory_bounds_what_is_sized_and_too_little_is_named(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(steps, "free_memory_gib", lambda: 4.4)
+    monkeypatch.setattr(pools, "free_memory_gib", lambda: 4.4)
     assert size_pools(Config(), rows=100).extract == 2  # of 4 that have a CPU
     three = Config.model_validate({"extract": {"actors": 3}})
     with pytest.raises(ConfigurationError, match=r"4\.4 GiB of memory.*3 extract.*about 4\.5"):
@@ -93,3 +95,37 @@ def test_what_is_published_beside_a_wave_is_no_other_work() -> None:
     assert size_pools(joined, rows=100, spare_cpus=LIGHT).extract > 1
     assert time.monotonic() - begin < 2
     ray.kill(held)
+
+
+def test_two_encoders_share_a_gpu_and_decoding_takes_what_it_asks_for() -> None:
+    stages = {"embed": {"gpus": 0.5}, "extract": {"cpus": 2}}
+    cfg = Config.model_validate({"cluster": {"resources": stages}})
+    found = size_pools(cfg, rows=100, elsewhere=Resources(cpus=8, gpus=2))
+    assert (found.embed, found.embed_gpus) == (4, 0.5)
+    assert (found.extract, found.extract_cpus) == (3, 2)  # the encoders take a CPU of eight
+    too_many = {"embed": {"actors": 5}, "cluster": {"resources": stages}}
+    with pytest.raises(ConfigurationError, match=r"has 2 GPUs; .*5 embed actors need 2\.5"):
+        size_pools(Config.model_validate(too_many), rows=1, elsewhere=Resources(cpus=8, gpus=2))
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+def test_stages_go_to_the_nodes_with_their_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = {"ray.io/node-id": ray.nodes()[0]["NodeID"]}  # a label that every node has
+    stages = {"extract": {"nodes": here}, "embed": {"nodes": here, "cpus": 0.5}}
+    cfg = Config.model_validate({"cluster": {"resources": stages}})
+    sized = size_pools(cfg, rows=2)
+    asked = []
+
+    def note(rows: ray.data.Dataset, *_: object, **options: object) -> ray.data.Dataset:
+        asked.append((options["label_selector"], options["num_cpus"]))
+        return rows
+
+    monkeypatch.setattr(ray.data.Dataset, "map_batches", note)
+    rows = ray.data.from_items([{"item": 0}])
+    steps.in_actors(steps.isolate(rows, (), pa.schema([]), cfg, sized), (), sized)
+    assert asked == [(here, sized.extract_cpus), (here, 0.5)]
+    stages["embed"]["nodes"] = {"role": "embed"}
+    nowhere = Config.model_validate({"cluster": {"resources": stages}})
+    with pytest.raises(ConfigurationError, match=r"embed\.nodes.*--labels role=embed"):
+        size_pools(nowhere, rows=2)
