@@ -41,7 +41,7 @@ REDACT_GIB = 1.5
 COPIES_IN_CHILD = 6
 #: Ray's own defaults try for ever. Actors come back always; what they died of is tried again so
 #: often. A try on a node that is gone, and not known to be, fails after a second, and Ray takes up
-#: to 19 seconds to know: with few tries all that is sent there is lost meanwhile. Ray 2.60 has no
+#: to 25 seconds to know: with few tries all that is sent there is lost meanwhile. Ray 2.60 has no
 #: other way to say it than the one that it deprecates.
 BOUNDED: dict[str, Any] = {"max_restarts": -1, "max_task_retries": 30}
 #: A try at a copy is a whole video. A node that is gone costs its videos; the next run makes them.
