@@ -127,12 +127,20 @@ def _configure_data(cfg: Config) -> None:
     logging.getLogger("ray.data").setLevel(logging.ERROR)
 
 
+def nodes_with(labels: Mapping[str, str]) -> dict[str, Mapping[str, float]]:
+    """What the living nodes have that have CPUs and these labels, by node id."""
+    return {
+        node["NodeID"]: node["Resources"]
+        for node in ray.nodes()
+        if node["Alive"]
+        and node["Resources"].get("CPU")
+        and labels.items() <= node["Labels"].items()
+    }
+
+
 def free_cpus(labels: Mapping[str, str] | None = None) -> float:
     """CPUs of the whole cluster, or of its nodes with these labels, for sizing the pools."""
-    if not labels:
-        return float(ray.cluster_resources().get("CPU", 0))
-    chosen = [n for n in ray.nodes() if n["Alive"] and labels.items() <= n["Labels"].items()]
-    return float(sum(node["Resources"].get("CPU", 0) for node in chosen))
+    return sum(node["CPU"] for node in nodes_with(labels or {}).values())
 
 
 def free_gpus() -> float:

@@ -20,10 +20,18 @@ class StageResources(Section):
 
     cpus: Positive | None = None
     """CPUs; by default decoding shares out what there is, an encoder takes a quarter of one."""
-    gpus: Annotated[float, Field(ge=0)] | None = None
-    """GPUs: 0.5 lets two actors share one. By default one for each encoder if there are any."""
+    gpus: Positive | None = None
+    """GPUs: 0.5 lets two actors share one; above 1 a whole number. By default one for each encoder
+    if there are any."""
     nodes: dict[str, str] = {}
     """Labels that its nodes must have, as in `ray start --labels role=decode`; none: any node."""
+
+    @field_validator("gpus")
+    @classmethod
+    def _whole_above_one(cls, value: float | None) -> float | None:
+        if value is not None and value > 1 and value != int(value):
+            raise ValueError("above 1 it must be a whole number")
+        return value
 
 
 class Resources(Section):

@@ -16,7 +16,8 @@ from infra.ramdisk import spill_directory
 CPUS_A_NODE = 2
 NODES = 3
 STORE_BYTES = 128 << 20
-#: A head that looks every second notices a dead node in 5 s; Ray's own 3 s make it 15.
+#: A head that looks every second notices a dead node in 13 s, else in 19 to 25: see
+#: `benchmarks.node_loss`.
 NOTICED_SOON = {"health_check_period_ms": 1000}
 #: Nothing runs in the first; the death of the others ends their raylet, which has its own turn.
 SPARED = ("IDLE", "DashboardAgent", "RuntimeEnvAgent")

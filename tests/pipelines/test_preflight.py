@@ -3,11 +3,13 @@
 import socket
 import time
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
 import ray
 import ray.data
+from pydantic import ValidationError
 from rich.console import Console
 
 from infra import cluster
@@ -104,8 +106,64 @@ def test_two_encoders_share_a_gpu_and_decoding_takes_what_it_asks_for() -> None:
     assert (found.embed, found.embed_gpus) == (4, 0.5)
     assert (found.extract, found.extract_cpus) == (3, 2)  # the encoders take a CPU of eight
     too_many = {"embed": {"actors": 5}, "cluster": {"resources": stages}}
-    with pytest.raises(ConfigurationError, match=r"has 2 GPUs; .*5 embed actors need 2\.5"):
+    with pytest.raises(ConfigurationError, match=r"2 GPUs hold 4 embed actors of 0\.5, and 5"):
         size_pools(Config.model_validate(too_many), rows=1, elsewhere=Resources(cpus=8, gpus=2))
+
+
+@pytest.mark.parametrize(
+    ("stages", "actors", "gpus", "fits"),
+    [
+        ({"embed": {"gpus": 0.6}}, "auto", 2, (2, 0.6)),  # one on each, not three on two
+        ({}, 3, 2, (3, 0.5)),  # two thirds of one would let two in
+        ({}, 7, 1, (7, 0.1428)),  # Ray rounds up: seven of 0.1429 are more than one
+        ({"embed": {"gpus": 2}}, "auto", 5, (2, 2)),
+        ({}, 1, 4, (1, 1)),
+        ({}, "auto", 0, (1, 0)),
+    ],
+)
+def test_as_many_encoders_as_gpus_can_hold(
+    stages: Any, actors: Any, gpus: float, fits: tuple[int, float]
+) -> None:
+    values = {"embed": {"actors": actors}, "cluster": {"resources": stages}}
+    found = size_pools(Config.model_validate(values), 100, elsewhere=Resources(8, gpus))
+    assert (found.embed, found.embed_gpus) == fits
+
+
+@pytest.mark.parametrize("gpus", [0, 1.5])
+def test_a_share_of_gpus_that_ray_has_not_is_refused(gpus: float) -> None:
+    with pytest.raises(ValidationError, match="gpus"):
+        Config.model_validate({"cluster": {"resources": {"embed": {"gpus": gpus}}}})
+
+
+def test_pools_that_would_wait_for_ever_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = {
+        "a": {"CPU": 3.0, "role": "decode"},
+        "b": {"CPU": 3.0, "role": "decode"},
+        "c": {"CPU": 2.0, "GPU": 1.0, "role": "embed"},
+    }
+
+    def with_role(labels: dict[str, str]) -> Any:
+        role = labels.get("role")
+        return {name: node for name, node in there.items() if role in (None, node["role"])}
+
+    def sized(**stages: Any) -> pools.Pools:
+        return size_pools(Config.model_validate({"cluster": {"resources": stages}}), rows=100)
+
+    monkeypatch.setattr(pools, "nodes_with", with_role)
+    monkeypatch.setattr(pools, "free_gpus", lambda: 1.0)
+    monkeypatch.setattr(pools, "free_memory_gib", lambda: 100.0)
+    decode, embed = {"nodes": {"role": "decode"}}, {"nodes": {"role": "embed"}}
+    assert sized(extract={**decode, "cpus": 2}, embed=embed).extract == 2  # of six CPUs: one a node
+    assert sized(extract=decode, embed=embed).extract == 6
+    with pytest.raises(ConfigurationError, match="decoding would fill them"):
+        sized(embed=embed)
+    with pytest.raises(ConfigurationError, match="these nodes have no GPU, and others have"):
+        sized(extract=embed, embed=decode)
+    with pytest.raises(ConfigurationError, match="0 GPUs hold 0 embed actors"):
+        sized(extract=embed, embed={**decode, "gpus": 0.5})
+    there.clear()
+    with pytest.raises(ConfigurationError, match="the cluster has 0 CPUs"):
+        sized()
 
 
 @pytest.mark.ray
