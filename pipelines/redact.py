@@ -28,7 +28,7 @@ from schemas.redaction import COPY_NAME, FACE_LEFT, REDACTED, TO_REDACT
 from schemas.tables import SOURCE_FILES
 
 #: Raise it when equal input and configuration give another copy.
-REDACT_VERSION = 1
+REDACT_VERSION = 2
 COUNTS = tuple(f.name for f in REDACTED if pa.types.is_integer(f.type))
 
 

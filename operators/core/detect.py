@@ -147,9 +147,10 @@ class FaceDetector:
     """CenterFace on scaled frames.
 
     device: `cpu` (OpenVINO) or `cuda` (ONNX Runtime). threads: CPU threads of one inference.
-    precision: `auto` is bfloat16 where the CPU computes in it, or `f32`. The network runs at one
-    batch shape (1 on CPU, where more was no faster), padded, so that what else is in a batch never
-    shows in a result. `name` says what ran: backend, device and precision.
+    precision: `auto` is bfloat16 where the CPU computes in it, or `f32`; `int8` has most layers in
+    8 bits there, and is `auto` elsewhere. The network runs at one batch shape (1 on CPU, where more
+    was no faster), padded, so that what else is in a batch never shows in a result. `name` says
+    what ran: backend, device and precision.
     """
 
     def __init__(

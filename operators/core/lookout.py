@@ -17,13 +17,16 @@ AHEAD = 3
 
 
 class Lookout(Generic[Key]):
-    """Detectors of one thread each. What a picture gives does not depend on how many there are."""
+    """Detectors of one thread each. What a picture gives does not depend on how many there are.
+
+    In 8 bits where the CPU can: it must see every frame, and finds as many faces.
+    """
 
     def __init__(self, device: str, threads: int) -> None:
         self._idle: SimpleQueue[FaceDetector] = SimpleQueue()
         threads = threads if device == "cpu" else 1
         for _ in range(threads):
-            self._idle.put(FaceDetector(device))
+            self._idle.put(FaceDetector(device, precision="int8"))
         last = self._idle.get()
         self.name = last.name
         self._idle.put(last)

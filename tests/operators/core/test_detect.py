@@ -169,6 +169,17 @@ def test_the_default_precision_finds_the_same_faces(detector):
     assert fast.landmarks_px == pytest.approx(exact.landmarks_px, abs=1.5)
 
 
+def test_eight_bits_find_the_same_faces_and_no_other(detector):
+    fast = FaceDetector(long_side_px=320, precision="int8")
+    assert fast.name in ("openvino-cpu-int8", "openvino-cpu-f32")
+    for image in (scene((0, 10, 20, 140), (1, 180, 20, 140)), scene((1, 100, -40, 220))):
+        exact, found = detector([image])[0], fast([image])[0]
+        assert found.xyxy_px == pytest.approx(exact.xyxy_px, abs=4)
+        assert found.scores == pytest.approx(exact.scores, abs=0.15)
+    rng = np.random.default_rng(0)
+    assert len(fast([rng.integers(0, 256, (180, 320, 3)).astype(np.uint8)], 0.2)[0]) == 0
+
+
 def test_footage_without_a_face_has_none_and_with_one_has_one(shared_media: Path):
     import av
 
