@@ -12,7 +12,7 @@ import argparse
 import io
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -55,10 +55,10 @@ def backgrounds(clip: Path) -> list[Image]:
         ]
 
 
-def pictures(table: pd.DataFrame) -> list[Image]:
+def pictures(images: Iterable[bytes]) -> list[Image]:
     from PIL import Image as PillowImage
 
-    return [np.asarray(PillowImage.open(io.BytesIO(b)).convert("RGB")) for b in table["image"]]
+    return [np.asarray(PillowImage.open(io.BytesIO(b)).convert("RGB")) for b in images]
 
 
 def scenes(
@@ -106,9 +106,8 @@ def measured_bounds(images: list[Image]) -> dict[str, list[float]]:
     layers = {name: node for name, node in convolutions(model).items() if name not in KEPT}
     inputs = [openvino.opset13.result(node.input_value(0)) for node in layers.values()]
     exact = {"INFERENCE_PRECISION_HINT": "f32"}
-    compiled = core.compile_model(
-        openvino.Model(inputs, model.get_parameters(), "inputs"), "CPU", exact
-    )
+    inside = openvino.Model(inputs, model.get_parameters(), "inside")  # pyright: ignore
+    compiled = core.compile_model(inside, "CPU", exact)
     bounds = {name: [0.0, 0.0] for name in layers}
     for image in images:
         padded = np.zeros((1, *padded_size(*SIZE_HW), 3), np.float32)
@@ -176,14 +175,15 @@ def main() -> None:
     walls = backgrounds(options.clip)
     half = len(walls) // 2
     people = pd.read_parquet(options.people)
-    first = people["subject"] <= people["subject"].median()
+    first = (people["subject"] <= people["subject"].median()).to_numpy()
+    images = people["image"].to_numpy()
     if options.bounds:
-        made = scenes(walls[:half], pictures(people[first]), 60, max(SIZES_PX), seed=0)
+        made = scenes(walls[:half], pictures(images[first]), 60, max(SIZES_PX), seed=0)
         bounds = measured_bounds([*walls[:half], *(image for image, _ in made)])
         lines = (f" {json.dumps(name)}: {json.dumps(bound)}" for name, bound in bounds.items())
         INT8_BOUNDS.write_text("{\n" + ",\n".join(lines) + "\n}\n")
-    others = pictures(people[~first])
-    faces = pictures(pd.read_parquet(options.faces).sample(500, random_state=0))
+    others = pictures(images[~first])
+    faces = pictures(pd.read_parquet(options.faces)["image"].sample(500, random_state=0))
     result = {
         "machine": described(),
         "people": compared([*scenes(walls[half:], others, options.scenes, 240, seed=1)]),

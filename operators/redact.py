@@ -1,36 +1,36 @@
 """Redact: a video in; its copy without faces out, looked through frame by frame."""
 
-import dataclasses
 import io
 import time
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
-from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
-from operators.core.cascade import LONG_SIDE_PX, CascadeDetector
+from operators.core.cascade import CascadeDetector
 from operators.core.cover import cover
-from operators.core.detect import Detections, fit_size
 from operators.core.encode import Form, Writer, form_of
-from operators.core.frames import Pixels
-from operators.core.geometry import clip_boxes, pad_boxes
+from operators.core.geometry import iou_matrix, pad_boxes
 from operators.core.lookout import Lookout
 from operators.core.masks import Masks, own_copy
 from operators.core.media import MediaError, VideoInfo, probe
 from operators.core.operator import Ports, extend
 from operators.core.sound import open_sound
 from operators.core.source import FrameSource
+from operators.core.view import View, as_coded
 from schemas.config import Redact as RedactConfig
 from schemas.reasons import Reason, Status
 from schemas.redaction import FACE_LEFT, REDACT_ONLY, REDACTED
 
 #: A detection that lies under masks to this share is the mask, or what little is seen beside it.
 UNDER_MASKS = 0.75
+#: Faces of this score and overlap are the same, plainly seen, on two frames.
+SURE_SCORE, SURE_IOU = 0.5, 0.5
 #: A file that ends this much before its declared end is not called cut short.
 END_TOLERANCE_SECONDS = 0.5
 
@@ -55,6 +55,16 @@ class _Found:
         self.boxes[index] = np.concatenate([self.boxes[index], boxes])
         self.scores[index] = np.concatenate([self.scores[index], scores])
         self.looked[index] = True
+
+    def stays(self, first: int, last: int, longest_seconds: float) -> bool:
+        """Whether two frames show the same faces, plainly, and hardly moved; not where none is."""
+        boxes, others = self.boxes[first], self.boxes[last]
+        if not len(boxes) or len(boxes) != len(others):
+            return False
+        sure = min(self.scores[first].min(), self.scores[last].min()) >= SURE_SCORE
+        same = iou_matrix(boxes, others) >= SURE_IOU
+        near = self.times[last] - self.times[first] <= longest_seconds
+        return bool(near and sure and same.any(axis=0).all() and same.any(axis=1).all())
 
 
 @dataclass
@@ -166,10 +176,17 @@ class Redact:
         }
 
     def _find(self, file: BinaryIO, info: VideoInfo, form: Form) -> _Found:
-        """The first pass: faces on every so many frames, and what is wrong with the file."""
+        """The first pass: faces on every so many frames, and what is wrong with the file.
+
+        It looks at every other of these frames first, and at those between where faces move, come,
+        go or are faint, and where there is none.
+        """
         found = _Found()
-        source = FrameSource(file, _as_coded(info, form))
-        view = _View(info, form, self._cfg.detector_px)
+        every = self._cfg.detect_every
+        between: dict[int, NDArray[np.uint8]] = {}
+        wanted: deque[int] = deque()
+        source = FrameSource(file, as_coded(info, form))
+        view = View(info, form, self._cfg.detector_px)
         seconds = 0.0
 
         def pictures() -> Iterator[tuple[int, NDArray[np.uint8]]]:
@@ -178,20 +195,37 @@ class Redact:
             for index, (ticks, frame) in enumerate(source.frames(0)):
                 seconds = float(ticks * info.time_base)
                 found.times.append(seconds)
-                found.looked.append(index % self._cfg.detect_every == 0)
+                found.looked.append(False)
                 found.boxes.append(np.zeros((0, 4)))
                 found.scores.append(np.zeros(0))
                 if seconds >= due:
                     due = seconds + self._cfg.second_every_seconds
                     found.second[index] = view.second(self._second, frame)
-                if found.looked[-1]:
+                if index % (2 * every) == 0:
                     yield index, view.rgb(frame)
+                elif index % every == 0:
+                    between[index] = view.rgb(frame)
+                while wanted:
+                    later = wanted.popleft()
+                    yield later, between.pop(later)
+
+        def look(images: Iterable[tuple[int, NDArray[np.uint8]]]) -> None:
+            for index, faces in self._look(images, self._cfg.threshold):
+                found.boxes[index], found.scores[index] = view.to_frame(faces)
+                found.looked[index] = True
+                middle = index - every
+                if middle not in between or index % (2 * every):
+                    continue
+                if found.stays(middle - every, index, self._cfg.gap_seconds):
+                    del between[middle]
+                else:
+                    wanted.append(middle)
 
         try:
-            for index, faces in self._look(pictures(), self._cfg.threshold):
-                found.boxes[index], found.scores[index] = view.to_frame(faces)
+            look(pictures())
         except MediaError as error:
             found.reason = error.reason
+        look(sorted(between.items()))
         found.skipped = source.skipped
         if source.damage_ticks is not None:
             found.reason = Reason.CORRUPT
@@ -215,7 +249,7 @@ class Redact:
             file = stack.enter_context(self._opener(row))
             writer = Writer(out, form, sound)
             turns = form.rotation_degrees // 90
-            frames = FrameSource(file, _as_coded(info, form)).frames(0)
+            frames = FrameSource(file, as_coded(info, form)).frames(0)
             for boxes, (ticks, frame) in zip(masks, frames, strict=True):
                 safe = own_copy(frame, form.pixels)
                 self._masks.draw(safe, boxes, turns)
@@ -234,8 +268,8 @@ class Redact:
         """
         left = _Left()
         written = probe(copy)
-        source = FrameSource(copy, _as_coded(written, form))
-        view = _View(info, form, self._cfg.detector_px)
+        source = FrameSource(copy, as_coded(written, form))
+        view = View(info, form, self._cfg.detector_px)
         times: list[float] = []
 
         def pictures() -> Iterator[tuple[int, NDArray[np.uint8]]]:
@@ -260,43 +294,3 @@ class Redact:
         ):
             raise ValueError(f"the copy has {len(times)} frames of {len(found.times)}")
         return left
-
-
-class _View:
-    """What detectors see of the frames of one video, and where that lies in the frame."""
-
-    def __init__(self, info: VideoInfo, form: Form, detector_px: int) -> None:
-        self._pixels = Pixels(form.rotation_degrees)
-        self._shown = info.width_px, info.height_px
-        self._upright = form.upright_wh
-        long_side = max(self._shown)
-        self._fit = fit_size(*self._shown, min(detector_px, long_side))
-        self._small = fit_size(*self._shown, min(LONG_SIDE_PX, long_side))
-
-    def rgb(self, frame: VideoFrame) -> NDArray[np.uint8]:
-        height, width = self._fit
-        return self._pixels.rgb_fit(frame, width, height)
-
-    def to_frame(self, faces: Detections) -> tuple[Boxes, NDArray[np.floating]]:
-        """Boxes of `rgb`'s picture in the coded one, upright, cut at its border; their scores."""
-        boxes = self._scaled(faces.xyxy_px, self._fit)
-        kept = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
-        return boxes[kept], faces.scores[kept]
-
-    def second(self, detector: CascadeDetector, frame: VideoFrame) -> Boxes:
-        """What the second detector finds, in the coded picture, upright."""
-        height, width = self._small
-        picture = self._pixels.rgb_fit(frame, width, height)
-        grey = np.rint(picture @ np.array([0.299, 0.587, 0.114])).astype(np.uint8)
-        return self._scaled(detector(grey), self._small)
-
-    def _scaled(self, xyxy_px: Boxes, hw: tuple[int, int]) -> Boxes:
-        width, height = self._upright
-        boxes = np.asarray(xyxy_px, np.float64) * np.tile([width / hw[1], height / hw[0]], 2)
-        return clip_boxes(boxes, width, height)
-
-
-def _as_coded(info: VideoInfo, form: Form) -> VideoInfo:
-    """So that frames come in their coded size, and not stretched to square pixels."""
-    width, height = form.upright_wh
-    return dataclasses.replace(info, width_px=width, height_px=height)

@@ -140,7 +140,7 @@ def test_a_face_that_the_first_pass_missed_is_found_in_the_copy_and_redone(
     video: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first pass sees nothing; what the copy shows is covered then."""
-    blind(monkeypatch, times=1)
+    blind(monkeypatch)
     row = redacted(video, threshold=0.5)
     assert (row["status"], row["residual"]) == ("ok", 0)
     assert row["rounds"] >= 2
@@ -151,19 +151,46 @@ def test_a_face_that_the_first_pass_missed_is_found_in_the_copy_and_redone(
 def test_a_copy_in_which_a_face_stays_is_thrown_away(
     video: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    blind(monkeypatch, times=1)
+    blind(monkeypatch)
     row = redacted(video, threshold=0.5, rounds=1)
     assert row["status"] == FACE_LEFT
     assert row["residual"] >= 8
     assert row["copy"] is None
 
 
-def blind(monkeypatch: pytest.MonkeyPatch, times: int) -> None:
-    """The first `times` passes of the detector find nothing."""
-    passes = iter([True] * times)
+@pytest.mark.parametrize(
+    ("steps_px", "looked"),
+    [
+        (0, [0, 8, 16, 20]),  # the last one has no other after it to compare with
+        (16, [0, 4, 8, 12, 16, 20]),
+    ],
+)
+def test_the_first_pass_looks_less_often_where_a_face_stays(
+    steps_px: int, looked: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wall = np.full((224, 480, 3), 90, np.uint8)
+    images = [paste(wall, portraits()[0], 10 + steps_px * i, 12, 160) for i in range(FRAMES)]
+    write_video(tmp_path / "one.mp4", images, pts=[40 * i for i in range(FRAMES)])
+    seen: list[int] = []
+    look: Callable[..., Any] = module.Lookout.__call__
+
+    def noted(self: Any, images: Any, threshold: float) -> Any:
+        for key, found in look(self, images, threshold):
+            if threshold == 0.5:
+                seen.append(key)
+            yield key, found
+
+    monkeypatch.setattr(module.Lookout, "__call__", noted)
+    row = redacted(tmp_path / "one.mp4", threshold=0.5)
+    assert sorted(seen) == looked
+    assert (row["status"], row["residual"]) == ("ok", 0)
+
+
+def blind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first pass, at a threshold of 0.5, finds nothing."""
     look: Callable[..., Any] = module.Lookout.__call__
 
     def some(self: Any, images: Any, threshold: float) -> Any:
-        return look(self, images, 0.999 if next(passes, False) else threshold)
+        return look(self, images, 0.999 if threshold == 0.5 else threshold)
 
     monkeypatch.setattr(module.Lookout, "__call__", some)
