@@ -97,6 +97,13 @@ def redact(cfg: Config, out_url: str, console: Console, limit: int | None = None
     names = copy_names(uris, cfg.source)
     job = _Job(cfg, out, redact_hash, files.select(SOURCE_FILES.names), names)
     console.print(f"{len(sources)} videos listed, {sum(skipped.values())} files skipped")
+    if cfg.redact.style != "solid":
+        console.print(
+            f"warning: redact.style={cfg.redact.style}: who trains on such pictures recognises "
+            "people behind it; only solid hides them",
+            soft_wrap=True,
+            highlight=False,
+        )
     with (
         interruption("copies that are made stay; the same command goes on from here"),
         stoppable(cfg.run.stop_at) as stop,

@@ -131,8 +131,8 @@ class Redact(Section):
     """Long side of what the detector sees of larger frames; smaller ones it sees as they are. Count
     on faces of 32 px there."""
     detect_every: Annotated[int, Field(ge=1, le=8)] = 4
-    """The detector looks at every so many frames first; tracks cover those between. The copy is
-    looked through frame by frame whatever this is."""
+    """The detector looks at every so many frames first, half as often where a face stays in place;
+    tracks cover those between. The copy is looked through frame by frame whatever this is."""
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.3
     """Detections of this score are covered."""
     verify_threshold: Annotated[float, Field(gt=0, lt=1)] = 0.2

@@ -1,5 +1,7 @@
 """`mien redact` over an archive: names, what is made again and what is not, exit codes."""
 
+import io
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +11,14 @@ from rich.console import Console
 from infra.copies import put_copy, read_records
 from infra.errors import ConfigurationError, SourceError
 from infra.storage import Root
+from operators.core.media import probe
 from operators.core.operator import Step, check_wiring
 from operators.redact import Means, Redact
 from pipelines.redact import Redaction, copy_names, redact
 from schemas.config import Config
 from schemas.redaction import REDACTED, TO_REDACT
 from tests.pipelines.jobs import frames
+from tests.s3 import S3Server
 from tests.videos import write_video
 
 QUIET = Console(quiet=True)
@@ -81,7 +85,9 @@ def test_an_archive_is_redacted_once(ray_cluster: Path, tmp_path: Path) -> None:
     (source / "text.mp4").write_text("no video")
     cfg = Config.model_validate({"source": str(source), "extract": {"actors": 1}})
 
-    first = redact(cfg, str(out), QUIET)
+    said = Console(file=io.StringIO(), width=400)
+    first = redact(cfg, str(out), said)
+    assert "redact.style" not in said.file.getvalue()  # pyright: ignore
     assert first.exit_code == 3
     assert [(r["copy_name"], r["status"], r["reason"]) for r in first.records] == [
         ("deep/two.mov.mp4", "ok", None),
@@ -101,3 +107,26 @@ def test_an_archive_is_redacted_once(ray_cluster: Path, tmp_path: Path) -> None:
         assert [before[name] for name in kept] == [after[name] for name in kept]
     assert (out / "deep/two.mov.mp4").stat().st_mtime_ns == made["deep/two.mov.mp4"]
     assert (out / "one.mp4").stat().st_mtime_ns > made["one.mp4"]
+
+
+@pytest.mark.ray
+def test_copies_go_to_s3_once(ray_cluster: Path, s3: S3Server, tmp_path: Path) -> None:
+    write_video(tmp_path / "one.mp4", frames(8, 2), fps=8)
+    settings = {"source": str(tmp_path), "extract": {"actors": 1}, "redact": {"style": "blur"}}
+    cfg, url = Config.model_validate(settings), s3.url()
+    said = Console(file=io.StringIO(), width=400)
+
+    first = redact(cfg, url, said)
+    assert (first.exit_code, [r["copy_name"] for r in first.records]) == (0, ["one.mp4"])
+    out = Root(url)
+    copy = out.read_bytes("one.mp4")
+    assert len(copy) == first.records[0]["copy_bytes"]
+    assert probe(io.BytesIO(copy)).width_px == probe((tmp_path / "one.mp4").open("rb")).width_px
+    assert json.loads(out.read_bytes("redaction.json"))["totals"]["residual"] == 0
+    assert "redact.style=blur" in said.file.getvalue()  # pyright: ignore
+
+    made = [(found.rel, found.modified_at) for found in out.find("")]
+    again = redact(cfg, url, QUIET)
+    assert (again.exit_code, again.made_before) == (0, 1)
+    kept = [(found.rel, found.modified_at) for found in Root(url).find("")]
+    assert {m for m in made if m[0] != "redaction.json"} < set(kept)
