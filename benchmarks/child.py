@@ -37,9 +37,8 @@ from schemas.tables import PLANNED, SOURCE_FILES
 CROP_PX = 48
 
 
-def steps(opener: Callable[[dict[str, Any]], BinaryIO]) -> tuple[Step, ...]:
-    """What runs in the child by default, every frame of it."""
-    cfg = Config.model_validate({"extract": {"frames_per_second": "all"}})
+def steps(opener: Callable[[dict[str, Any]], BinaryIO], cfg: Config) -> tuple[Step, ...]:
+    """What runs in the child by default."""
     return (
         Step(Extract, (cfg.extract, CROP_PX, opener)),
         Step(Anonymize, (cfg.privacy, CROP_PX)),
@@ -72,7 +71,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS / "child.json")
     options = parser.parse_args()
     rows = segments(options.clip, options.segment_seconds)
-    operators = [step.build() for step in steps(lambda row: options.clip.open("rb"))]
+    cfg = Config.model_validate({"extract": {"frames_per_second": "all"}})
+    operators = [step.build() for step in steps(lambda row: options.clip.open("rb"), cfg)]
 
     def here(row: pa.Table) -> pa.Table:
         table = row.drop_columns(["uri"])
@@ -80,7 +80,7 @@ def main() -> None:
             table = operator(table)
         return table
 
-    isolated = Isolated(steps(parent_file), PLANNED, open_source, empty_values, Limits())
+    isolated = Isolated(steps(parent_file, cfg), PLANNED, open_source, empty_values, Limits())
     turns = []
     with closing(isolated):
         for way in (here, isolated):
