@@ -39,6 +39,8 @@ KEY = "ab" * 32
 CIRCUMSTANCE = {"run_id"}
 #: Segments that a process takes to measure the machine: some twenty seconds of work.
 ALONE = 20
+#: Segments that are enough to see both encoders work.
+ENCODED = 40
 TARGETS = {"extract": 1.85, "whole_job": 1.5, "whole_job_over_slowest_stage": 1.15}
 
 
@@ -148,7 +150,8 @@ def main() -> None:
         folder = Path(name)
         archive = make_copies(folder / "archive", options.segments, 10.0)
         turns = [turn(folder, archive, number) for number in range(options.turns)]
-        two = encoders(folder, archive)
+        few = make_copies(folder / "few", min(options.segments, ENCODED), 10.0)
+        two = encoders(folder, few)
     each = {
         key: round(statistics.median(one[key] for one in turns), 3)
         for key in (
