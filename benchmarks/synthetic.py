@@ -45,7 +45,7 @@ def staged_video(
         "scores": _lists(faces * len(hashes), _scores(faces, hashes, abstain_below, rng)),
     }
     same = {"faces_dropped": 0, "cuts": 3, "decoder": "pyav", "device": "cpu", "status": "ok"}
-    same |= {"reason": None, "anonymizer": "downsample"}
+    same |= {"reason": None, "anonymizer": "downsample", "kept_embeddings": []}
     same |= {f"{step}_seconds": 0.5 for step in ("extract", "anonymize", "embed", "score")}
     columns |= {name: [value] * len(segments) for name, value in same.items()}
     return pa.table([_array(columns[field.name], field.type) for field in STAGED], schema=STAGED)

@@ -90,6 +90,9 @@ def _bad_values(schema: pa.Schema) -> str:
             tests.append(f"NOT isfinite(t.{field.name})")
         elif pa.types.is_fixed_size_list(field.type):
             tests.append(f"NOT isfinite(list_sum(t.{field.name}::FLOAT[]))")
+        elif pa.types.is_list(field.type) and pa.types.is_floating(field.type.value_type):
+            # an empty list has no sum
+            tests.append(f"NOT coalesce(isfinite(list_sum(t.{field.name})), false)")
         if tests:
             cases.append(f"CASE WHEN {' OR '.join(tests)} THEN '{field.name}' END")
     return f"concat_ws(',', {', '.join(cases)})"

@@ -15,7 +15,7 @@ from operators.core.ids import face_id, track_id
 from operators.core.link import link
 from operators.core.operator import flatten
 from operators.core.tracks import Spans, track_rows, track_score_rows
-from schemas.tables import FACE_MEASURES, FACES, SCORES
+from schemas.tables import EMBEDDINGS, FACE_MEASURES, FACES, KEPT, SCORES
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Linked:
 def resolve(
     segments: pa.Table, session_id: str | None, abstain_below: float
 ) -> dict[str, pa.Table]:
-    """Flat `faces`, `tracks`, `scores` and `track_scores` of one video.
+    """Flat `faces`, `tracks`, `scores` and `track_scores` of one video, and `embeddings` if any.
 
     `segments` are all its rows as staged, sorted by start; those that failed are empty.
     """
@@ -38,12 +38,14 @@ def resolve(
     video_id = segments["video_id"][0].as_py()
     face_table = _faces(segments, face_offsets.to_numpy(), faces, linked, video_id)
     scores = _scores(segments, face_offsets.to_numpy(), face_table)
-    return {
+    flat = {
         "faces": face_table,
         "tracks": track_rows(face_table, linked.spans, video_id, session_id),
         "scores": scores,
         "track_scores": track_score_rows(scores, linked.spans, abstain_below),
     }
+    _, kept = flatten(segments["kept_embeddings"])
+    return {**flat, "embeddings": _embeddings(kept, face_table)} if len(kept) else flat
 
 
 def link_video(segments: pa.Table, face_offsets: NDArray[np.int32], faces: int) -> Linked:
@@ -131,3 +133,13 @@ def _scores(segments: pa.Table, offsets: NDArray[np.int32], faces: pa.Table) -> 
     for name in SCORES.names[len(columns) :]:
         columns[name] = scores.field(name)
     return pa.table([columns[name] for name in SCORES.names], schema=SCORES)
+
+
+def _embeddings(kept: pa.StructArray, faces: pa.Table) -> pa.Table:
+    """One row a face: a segment whose vectors are kept keeps that of each of its faces."""
+    if len(kept) != len(faces):
+        raise ValueError(f"{len(faces)} faces, and {len(kept)} of their vectors were kept")
+    columns = {name: faces[name] for name in ("face_id", "video_id", "track_id", "pts_seconds")} | {
+        field.name: kept.field(field.name) for field in KEPT
+    }
+    return pa.table([columns[name] for name in EMBEDDINGS.names], schema=EMBEDDINGS)

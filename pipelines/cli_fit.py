@@ -2,11 +2,13 @@
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from operators.methods.identity_projection import IDENTITY_PROJECTION
 from pipelines.arguments import (
     Arguments,
     AsJson,
@@ -56,7 +58,12 @@ def crops(
 
 
 def fit(
-    method: Annotated[str, typer.Argument(metavar="METHOD", help="`mien methods` lists them.")],
+    method: Annotated[
+        str,
+        typer.Argument(
+            metavar="METHOD", help="`mien methods` lists them; or `identity_projection`."
+        ),
+    ],
     data: DataPath,
     overrides: Overrides = None,
     out: Annotated[Path, typer.Option("--out", help="The artifact's folder.")] = Path("artifact"),
@@ -68,6 +75,9 @@ def fit(
     MLflow: tracking.uri, MLFLOW_TRACKING_URI, or ./mlflow.db.
 
     For example: mien fit exp_clip --data faces.parquet --out ./exp_clip fit.exp_clip.epochs=20
+
+    `identity_projection` is no method: it learns, from faces with `subject`, what tells people
+    apart, for embed.protection=projected to take out of the vectors that a run keeps.
     """
     from pipelines.fit import fit as run
 
@@ -76,11 +86,24 @@ def fit(
     teacher = card.get("teacher", {})
     if teacher.get("supervised"):
         messages.print(f"note: {teacher['captions']}", soft_wrap=True)
-    messages.print(
-        f"wrote {out}: score with score.methods=\\[{method}@{out}], measure with "
-        f"`mien evaluate --artifact {out} --data ...`",
-        soft_wrap=True,
+    messages.print(f"wrote {out}: {_what_next(method, out, card)}", soft_wrap=True)
+
+
+def _what_next(method: str, out: Path, card: Mapping[str, Any]) -> str:
+    if method != IDENTITY_PROJECTION.name:
+        return (
+            f"score with score.methods=\\[{method}@{out}], measure with "
+            f"`mien evaluate --artifact {out} --data ...`"
+        )
+    held = card["held_out"]
+    measured = (
+        f"of {held['people']} people who were held out, who learns from such vectors recognises "
+        f"{held['recognised_projected']:.0%} ({held['recognised_raw']:.0%} in raw ones, "
+        f"{held['chance']:.0%} by chance)"
+        if "chance" in held
+        else "too few people were held out to measure it: raise fit.held_out"
     )
+    return f"keep vectors with embed.protection=projected embed.projection={out}; {measured}"
 
 
 def evaluate(

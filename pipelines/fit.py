@@ -13,7 +13,8 @@ from infra.errors import ConfigurationError, interruption
 from infra.experiments import Model, Trial, log_trial
 from operators.backbone import Backbone, BackboneError, load_backbone
 from operators.methods.artifact import Artifact
-from operators.methods.registry import FitData, MethodEntry, Progress, Reads, methods
+from operators.methods.identity_projection import IDENTITY_PROJECTION
+from operators.methods.registry import FitData, Fittable, Progress, Reads, methods
 from operators.training.checkpoint import Checkpoint
 from pipelines.faces import Reader, read_faces
 from pipelines.progress import StepProgress
@@ -62,16 +63,17 @@ def fit(cfg: Config, name: str, data: str, out: Path, console: Console) -> Artif
         metrics=_numbers(artifact.card.get("held_out", {})),
         curves={"loss": artifact.card.get("loss_curve", [])},
         files=[out / "card.json"],
-        model=Model(out, f"mien-{name}", *_input(entry, backbone), len(LABELS)),
+        model=Model(out, f"mien-{name}", *_input(entry, backbone), _outputs(entry, backbone)),
     )
     if warning := log_trial(cfg.tracking, trial):
         console.print(f"note: {warning}")
     return artifact
 
 
-def fittable(name: str) -> MethodEntry:
-    """The registered method; `ConfigurationError` if it is unknown or has nothing to fit."""
-    known = {entry.name: entry for entry in methods()}
+def fittable(name: str) -> Fittable:
+    """What is to be fitted; `ConfigurationError` if it is unknown or has nothing to fit."""
+    known: dict[str, Fittable] = {entry.name: entry for entry in methods()}
+    known[IDENTITY_PROJECTION.name] = IDENTITY_PROJECTION
     if name not in known:
         raise ConfigurationError(f"unknown method {name!r}; known: {', '.join(known)}")
     if known[name].fit is None:
@@ -89,7 +91,7 @@ def open_backbone(cfg: Config) -> Backbone:
 
 def fit_faces(
     cfg: Config,
-    entry: MethodEntry,
+    entry: Fittable,
     reader: Reader,
     read: Callable[[], NDArray],
     progress: Progress,
@@ -110,6 +112,7 @@ def fit_faces(
         groups=faces.groups,
         captions=faces.names("caption"),
         teacher=faces.teacher,
+        people=faces.names("subject"),
     )
     try:
         artifact = entry.fit(cfg.fit, backbone, data, progress, checkpoint)
@@ -128,10 +131,14 @@ def fit_faces(
     return Artifact({**artifact.card, **facts}, artifact.tensors)
 
 
-def _input(entry: MethodEntry, backbone: Backbone) -> tuple[str, tuple[int, ...]]:
+def _input(entry: Fittable, backbone: Backbone) -> tuple[str, tuple[int, ...]]:
     if entry.reads is Reads.CROPS:
         return "uint8", (backbone.image_size_px, backbone.image_size_px, 3)
     return "float32", (backbone.embedding_dim,)
+
+
+def _outputs(entry: Fittable, backbone: Backbone) -> int:
+    return backbone.embedding_dim if entry is IDENTITY_PROJECTION else len(LABELS)
 
 
 def _numbers(values: Mapping[str, Any]) -> dict[str, float]:

@@ -190,12 +190,18 @@ def forecast(left: Left, sampled: Sampled, embeds_on_gpu: bool, seed: int = 0) -
         "tracks": draws.totals(sampled.tracks, left.published_seconds),
         "scores": draws.totals(column["faces_found"], left.method_seconds),
         "track_scores": draws.totals(sampled.tracks, left.method_seconds),
+        # every face has a vector, or none has
+        "embeddings": draws.totals(
+            column["faces_found"], left.published_seconds * ("embeddings" in sampled.table_bytes)
+        ),
     }
     rows_of = {name: draws.interval(by_table[name]) for name in by_table}
     rows_of |= {
         "videos": Estimate.exactly(left.videos),
         "segments": Estimate.exactly(left.published_segments),
     }
+    if "embeddings" not in sampled.table_bytes:
+        rows_of["embeddings"] = Estimate.exactly(0)
     totals = {
         stage: draws.totals(column[f"{stage}_seconds"], seconds, remeasured=True)
         for stage in STAGES

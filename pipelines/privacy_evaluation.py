@@ -1,7 +1,7 @@
 """Privacy evaluation: who is still recognised behind each anonymizer, and what it costs."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,10 @@ from operators.evaluation.reidentification import (
     interval_over_people,
     splits,
 )
+from operators.methods.identity_projection import removed_dimensions
+from operators.methods.projections import project
 from operators.methods.registry import Method, Progress, Reads
+from operators.training.identity import identity_projection
 from pipelines.evaluate import built, chosen, labelled
 from pipelines.faces import FacesFile, Reader, read_faces
 from pipelines.fit import open_backbone
@@ -41,10 +44,14 @@ MEASURED = (
 )  # fmt: skip
 #: Of tracks and of stored vectors: measured when everything is.
 SWAP, EMBEDDINGS, PROBABILITIES = "reference-swap", "embeddings", "probabilities"
+#: Half of the people: a projection is fitted on the others.
+HALF, PROJECTED = "embeddings of half", "projected embeddings of half"
 #: Vectors leave nothing else to read.
 VECTOR_NOTE = {
     EMBEDDINGS: "stored vectors: raw embeddings",
     PROBABILITIES: "stored vectors: the published probabilities of seven labels",
+    HALF: "stored vectors: raw embeddings of half of the people",
+    PROJECTED: "stored vectors: of the same half, through a projection fitted on the other",
     SWAP: "needs tracks: not offered in a run",
 }
 #: Faces as an attacker sees them, given which of them he knows: (N,) bool.
@@ -230,7 +237,7 @@ def _further(
     total: int,
 ) -> Rows:
     """Reference-swap, and what the vectors say that could be stored."""
-    progress(total - 3, total, "settings")
+    progress(total - len(VECTOR_NOTE), total, "settings")
     crops = readers[0].read(Reads.CROPS)
     population = np.mean([c.mean(axis=0) for c in readers[1].crops()], axis=0)
     tower = ImageTower(readers[0].backbone, "cpu", 64)
@@ -241,14 +248,41 @@ def _further(
         return Seen.of(safe, tower(safe))
 
     rows = _named((SWAP, 1.0), _attack(protocol, clean, swapped), None, known)
-    progress(total - 2, total, "settings")
+    progress(total - 4, total, "settings")
     measured = _attack(protocol, clean, lambda _: clean, "features")
     rows += _named((EMBEDDINGS, 1.0), measured, known, known)
+    rows += _projected(protocol, readers[1], clean, scorer, known)
     progress(total - 1, total, "settings")
     read = np.log(scorer.score(clean.features)[:, : len(LABELS)] + 1e-6)
     scores = Seen(clean.pixels, read.astype(np.float32))
     measured = _attack(protocol, scores, lambda _: scores, "features")
     return rows + _named((PROBABILITIES, 1.0), measured, known, known)
+
+
+def _projected(
+    protocol: Protocol, reader: Reader, clean: Seen, scorer: Method, known: tuple[float, float]
+) -> Rows:
+    """What a projection fitted on half of the people does for the other half."""
+    order = np.random.default_rng(protocol.seed).permutation(protocol.people)
+    fitted = np.isin(protocol.who, order[: protocol.people // 2])
+    own, others = (
+        np.unique(protocol.who[rows], return_inverse=True)[1] for rows in (fitted, ~fitted)
+    )
+    try:
+        removed = removed_dimensions(
+            reader.cfg.fit.identity_projection, int(own.max()) + 1, clean.features.shape[1]
+        )
+        matrix = identity_projection(clean.features[fitted], own, removed).astype(np.float64)
+    except ValueError:  # too few people
+        return []
+    half, raw = replace(protocol, who=others), clean[~fitted]
+    seen = Seen(raw.pixels, project(raw.features, matrix).astype(np.float32))
+    faces = project(reader.read(Reads.EMBEDDINGS), matrix).astype(np.float32)
+    kept = _accuracies(faces, reader.faces, scorer)
+    return [
+        *_named((HALF, 1.0), _attack(half, raw, lambda _: raw, "features"), known, known),
+        *_named((PROJECTED, 1.0), _attack(half, raw, lambda _: seen, "features"), kept, known),
+    ]
 
 
 def _named(

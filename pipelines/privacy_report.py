@@ -14,7 +14,7 @@ import operators
 from infra.runs import RunRecord
 from operators.anonymize import resolved
 from pipelines.configuration import config_from
-from pipelines.gate import audit_log_days, duties, flat
+from pipelines.gate import audit_log_days, duties
 from schemas.config import Config, Privacy
 
 #: What `mien privacy evaluate` measured of the anonymizers, where the package has it: a list
@@ -34,11 +34,10 @@ _DATA_FLOW = """\
 2. {made_safe}
 3. An image encoder turns each crop into a vector, a scoring method turns that into probabilities
    of apparent expressions. The crops end there. Vectors are {vectors}.
-4. Tracks join one person's faces by motion inside one video. No vector of identity is made, so
-   nobody can be found in another video.
-5. What stays: times, boxes, quality measures and scores, in Parquet tables; the name of each
-   video's file, in the table `videos`; counts and this page, in the run's record and in MLflow;
-   events, in the audit log.
+4. Tracks join one person's faces by motion inside one video. {found_again}
+5. What stays: times, boxes, quality measures and scores{and_vectors}, in Parquet tables; the name
+   of each video's file, in the table `videos`; counts and this page, in the run's record and in
+   MLflow; events, in the audit log.
 """
 _MADE_SAFE = (
     "Faces are found, aligned and made safe in that process ({anonymizer}). Raw pixels never leave "
@@ -47,6 +46,11 @@ _MADE_SAFE = (
 _NOT_MADE_SAFE = (
     "Faces are found and aligned in that process and not made safe (none): encoder and scoring run "
     "in it too. Raw pixels never leave it."
+)
+_NOT_FOUND_AGAIN = "No vector of identity is made, so\n   nobody can be found in another video."
+_FOUND_AGAIN = (
+    "The vectors that are kept were\n   not made to tell people apart, and do: who has them can "
+    "find a person in other videos."
 )
 _RISKS = (
     (
@@ -103,7 +107,7 @@ def privacy_facts(record: RunRecord) -> dict[str, Any]:
         },
         "pixels_at_rest": "none" if cfg.privacy.strict else "not assured",
         "pixels_at_rest_because": _ASSURED if cfg.privacy.strict else _NOT_ASSURED,
-        "vectors_kept": flat(cfg.model_dump(mode="json")).get("embed.protection", "none"),
+        "vectors_kept": cfg.embed.protection,
         "governance": cfg.governance.model_dump(mode="json") if cfg.governance else None,
         "duties": [duty.name for duty in duties(cfg)],
         **_dates(record, cfg),
@@ -129,12 +133,15 @@ def privacy_markdown(facts: dict[str, Any]) -> str:
     strength = f" {anonymizer['strength']:g} {anonymizer['unit']}"
     name = anonymizer["name"] + (strength if anonymizer["unit"] != "-" else "")
     governance = facts["governance"] or {}
+    kept = facts["vectors_kept"] != "drop"
     made_safe = _NOT_MADE_SAFE if name == "none" else _MADE_SAFE
     words = {
         "anonymizer": name,
         "made_safe": made_safe.format(anonymizer=name),
         "measured": "as measured above" if anonymizer["measured"] else "not measured",
         "vectors": _vectors(facts["vectors_kept"]),
+        "and_vectors": ", and vectors of faces" if kept else "",
+        "found_again": _FOUND_AGAIN if kept else _NOT_FOUND_AGAIN,
         "retention_days": governance.get("retention_days", "not stated"),
     }
     run = [
@@ -206,7 +213,7 @@ def _dates(record: RunRecord, cfg: Config) -> dict[str, str | None]:
 
 
 def _vectors(kept: str) -> str:
-    return "not kept" if kept in ("none", "drop") else f"kept ({kept})"
+    return "not kept" if kept == "drop" else f"kept ({kept}): biometric data"
 
 
 def _figures(row: dict[str, Any] | None) -> list[str]:

@@ -11,6 +11,7 @@ from operators.anonymize import resolved
 from operators.backbone import BackboneInfo, backbone_info
 from operators.core.detect import weights_sha256
 from operators.methods.artifact import Artifact
+from operators.methods.identity_projection import IDENTITY_PROJECTION
 from operators.methods.registry import MethodEntry, MethodSpec, Reads, method
 from operators.score import Chosen
 from pipelines.artifacts import open_artifact
@@ -29,6 +30,8 @@ class Settings:
     extract_hash: str
     backbone: BackboneInfo
     chosen: tuple[Chosen, ...]
+    embed_hash: str
+    projection: Artifact | None = None
 
     @property
     def scored_by(self) -> list[str]:
@@ -72,9 +75,12 @@ def resolve_settings(cfg: Config) -> Settings:
         entry, strength = resolved(cfg.privacy)
         backbone = backbone_info(cfg.embed.backbone)
         artifacts = [_artifact(spec, cfg, backbone) for spec in specs]
+        projection = _projection(cfg, backbone)
     except ValueError as error:
         raise ConfigurationError(str(error)) from None
     crop_px = backbone.image_size_px if cfg.extract.crop_px == "auto" else cfg.extract.crop_px
+    protection = cfg.embed.protection
+    embed_hash = digest(backbone.sha256, protection, projection and projection.sha256)
     extract_hash = digest(
         OPERATOR_VERSION,
         cfg.plan.segment_seconds,
@@ -82,6 +88,7 @@ def resolve_settings(cfg: Config) -> Settings:
         crop_px,
         [entry.name, strength, *([entry.fingerprint()] if entry.fingerprint else [])],
         weights_sha256(),
+        *([] if protection == "drop" else [embed_hash]),  # other vectors are another scoring
     )
     chosen = tuple(
         Chosen(
@@ -98,7 +105,7 @@ def resolve_settings(cfg: Config) -> Settings:
         )
         for spec, item, artifact in zip(specs, entries, artifacts, strict=True)
     )
-    return Settings(cfg, crop_px, extract_hash, backbone, chosen)
+    return Settings(cfg, crop_px, extract_hash, backbone, chosen, embed_hash, projection)
 
 
 def known_methods(cfg: Config) -> tuple[list[MethodSpec], list[MethodEntry]]:
@@ -129,6 +136,14 @@ def _artifact(spec: MethodSpec, cfg: Config, backbone: BackboneInfo) -> Artifact
         return None
     artifact = open_artifact(spec.artifact, cfg)
     artifact.require(spec.name, backbone)
+    return artifact
+
+
+def _projection(cfg: Config, backbone: BackboneInfo) -> Artifact | None:
+    if cfg.embed.projection is None:
+        return None
+    artifact = open_artifact(cfg.embed.projection, cfg)
+    artifact.require(IDENTITY_PROJECTION.name, backbone)
     return artifact
 
 

@@ -26,6 +26,7 @@ from operators.core.operator import Step, empty_values
 from operators.embed import Embed
 from operators.extract import Extract
 from operators.probe import Probe
+from operators.protect import Protect
 from operators.redact import Means, Redact
 from operators.score import Score
 from pipelines.actors import Built, RedactAndPut, Write, never
@@ -84,6 +85,7 @@ def _scoring_steps(settings: Settings) -> tuple[Step, ...]:
     cfg, device = settings.cfg, _device()
     return (
         Step(Embed, (cfg.embed, device)),
+        Step(Protect, (cfg.embed, settings.projection, settings.embed_hash)),
         Step(Score, (cfg.score, cfg.embed.backbone, settings.chosen)),
     )
 

@@ -166,6 +166,21 @@ class Embed(Section):
     """Encoder processes; `auto` is one a GPU, or one without. Never part of a hash."""
     batch_crops: Annotated[int, Field(ge=1, le=8192)] = 64
     """Crops in the one padded batch shape that the tower runs at."""
+    protection: Literal["drop", "projected", "raw"] = "drop"
+    """What stays of each face's vector in the table `embeddings`: nothing, what a projection
+    leaves, or all. By either of the latter people can be told apart."""
+    projection: str | None = None
+    """For `projected`: the folder that `mien fit identity_projection` wrote, or a model of MLflow's
+    registry, `models:/name@alias`."""
+
+    @model_validator(mode="after")
+    def _projected_by_something(self) -> "Embed":
+        if (self.protection == "projected") != (self.projection is not None):
+            raise ValueError(
+                "protection=projected and projection=PATH go together: `mien fit "
+                "identity_projection` makes one"
+            )
+        return self
 
 
 class ZeroShot(Section):
@@ -212,6 +227,13 @@ class FitExpClip(Section):
     """`random` is the paper's; `regression` starts from the map that predicts teacher vectors."""
 
 
+class FitIdentityProjection(Section):
+    """A projection that removes what tells people apart from a face's vector."""
+
+    removed: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    """Dimensions that go: `auto` is one fewer than there are people, at most half of all."""
+
+
 class Fit(Section):
     """How `mien fit` trains. Never part of a hash: an artifact has its own."""
 
@@ -219,6 +241,7 @@ class Fit(Section):
     held_out: Annotated[float, Field(gt=0, lt=1)] = 0.1
     """Share of the faces that are not trained on: they measure, and calibrate confidences."""
     exp_clip: FitExpClip = FitExpClip()
+    identity_projection: FitIdentityProjection = FitIdentityProjection()
 
 
 class Run(Section):
@@ -310,7 +333,7 @@ class Governance(Section):
     overseer: Annotated[str, Field(min_length=1)]
     """The person who can stop the processing."""
     special_category_basis: str | None = None
-    """The ground for biometric data, as GDPR Art. 9(2)(a): needed where vectors are kept raw."""
+    """The ground for biometric data, as GDPR Art. 9(2)(a): needed where vectors are kept."""
     exception: Literal["medical", "safety"] | None = None
     """Why it may be done at work or in education in the EU."""
     exception_reason: str | None = None

@@ -14,6 +14,7 @@ BAD_VALUES = "{bad_values}"
 
 _PROBABILITIES = (*LABELS, *OPTIONAL_LABELS)
 _SUM_TOLERANCE = 1e-3  # float32, seven or eight addends
+_LENGTH_TOLERANCE = 5e-3  # of the square; raw vectors were rounded to float16
 _ENTROPY_MOST = 2.08  # ln 8 = 2.0794
 #: Headers round durations, and a sample may be the frame next to its time.
 _TIME_SLACK_SECONDS = 1.0
@@ -67,6 +68,10 @@ def _of_video(column: str) -> str:
     return f"(SELECT any_value(v.{column}) FROM videos v WHERE v.video_id = t.video_id)"
 
 
+_ITS_FACE = (
+    "(SELECT bool_or(f.track_id = t.track_id AND f.pts_seconds = t.pts_seconds) "
+    "FROM faces f WHERE f.face_id = t.face_id) IS TRUE"
+)
 _ALL = ", ".join(f"t.{label}" for label in LABELS)
 _NO_BAD_VALUES = OneOf("no null and no NaN where none may be", BAD_VALUES, values=("",))
 _STATUS = (
@@ -198,6 +203,11 @@ EXPECTATIONS: dict[str, tuple[Expectation, ...]] = {
             "WHERE s.video_id = t.video_id), 0)",
             needs=("scores",),
         ),
+        OneOf(
+            "has a vector, where vectors are kept",
+            "t.face_id IN (SELECT face_id FROM embeddings)",
+            needs=("embeddings",),
+        ),
     ),
     "tracks": (
         _NO_BAD_VALUES,
@@ -219,12 +229,27 @@ EXPECTATIONS: dict[str, tuple[Expectation, ...]] = {
         _known("video_id", "videos"),
         OneOf(
             "its face exists, with that track and time",
-            "(SELECT bool_or(f.track_id = t.track_id AND f.pts_seconds = t.pts_seconds) "
-            "FROM faces f WHERE f.face_id = t.face_id) IS TRUE",
+            _ITS_FACE,
             needs=("faces",),
         ),
         _not_negative("pts_seconds"),
         *_VERDICT,
+    ),
+    "embeddings": (
+        _NO_BAD_VALUES,
+        Unique("face_id is unique", "t.face_id"),
+        _known("video_id", "videos"),
+        OneOf(
+            "its face exists, with that track and time",
+            _ITS_FACE,
+            needs=("faces",),
+        ),
+        Between(
+            "of unit length",
+            "list_inner_product(t.embedding, t.embedding)",
+            low=1 - _LENGTH_TOLERANCE,
+            high=1 + _LENGTH_TOLERANCE,
+        ),
     ),
     "track_scores": (
         _NO_BAD_VALUES,

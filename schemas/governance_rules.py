@@ -113,13 +113,13 @@ RULES: tuple[Rule, ...] = (
         stated=("governance.notice_reference",),
     ),
     Rule(
-        name="raw-embeddings",
+        name="kept-embeddings",
         source=f"{GDPR}, Art. 9(2); asked everywhere",
         says="vectors from which a person could be told apart are biometric data, a special "
         "category with grounds of its own",
-        fix="keep embed.protection away from raw; or state the ground in "
+        fix="leave embed.protection at drop; or state the ground in "
         "governance.special_category_basis",
-        when={"embed.protection": ("raw",)},
+        when={"embed.protection": ("projected", "raw")},
         stated=("governance.special_category_basis",),
     ),
     Rule(

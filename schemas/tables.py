@@ -182,6 +182,15 @@ SCORES = pa.schema(
     ]
 )
 
+#: What stays of a face's embedding, where `embed.protection` lets anything stay.
+KEPT = [
+    field("protection", pa.string(), "-", "what the vector went through: projected or raw"),
+    field("embed_hash", pa.string(), "-", "hash of encoder and protection: compare within one"),
+    field("embedding", pa.list_(pa.float32()), "-", "vector of the face, of unit length"),
+]
+
+EMBEDDINGS = pa.schema([FACE_ID, VIDEO_ID, TRACK_ID, PTS_SECONDS, *KEPT])
+
 TRACK_SCORES = pa.schema(
     [
         TRACK_ID,
@@ -203,6 +212,7 @@ TABLES: dict[str, pa.Schema] = {
     "tracks": TRACKS,
     "scores": SCORES,
     "track_scores": TRACK_SCORES,
+    "embeddings": EMBEDDINGS,
 }
 #: Sort order within a file, so that one video's rows are a contiguous, skippable range.
 SORT_KEYS: dict[str, tuple[str, ...]] = {
@@ -212,6 +222,7 @@ SORT_KEYS: dict[str, tuple[str, ...]] = {
     "tracks": ("video_id", "start_seconds", "track_id"),
     "scores": ("video_id", "pts_seconds", "face_id", "method"),
     "track_scores": ("video_id", "start_seconds", "track_id", "method"),
+    "embeddings": ("video_id", "pts_seconds", "face_id"),
 }
 GRAINS: dict[str, str] = {
     "videos": "one row a video",
@@ -220,6 +231,7 @@ GRAINS: dict[str, str] = {
     "tracks": "one row a track: one person's faces linked by motion inside one video",
     "scores": "one row a face and method",
     "track_scores": "one row a track and method",
+    "embeddings": "one row a face, where embed.protection keeps vectors: none by default",
 }
 
 # --- what flows: one row is one segment ----------------------------------------------------------
@@ -333,6 +345,7 @@ STAGED = pa.schema(
         *COSTS[1:],
         field("anonymizer", pa.string(), "-", "what made the crops safe"),
         field("scores", pa.list_(SCORE), "-", "every method's scores of every face"),
+        field("kept_embeddings", pa.list_(pa.struct(KEPT)), "-", "one a face, or none at all"),
     ]
 )
 

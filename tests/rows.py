@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 
 from operators.core.ids import face_id, segment_id, track_id
 from schemas.tables import (
+    EMBEDDINGS,
     FACE_MEASURES,
     FACES,
+    KEPT,
     LABELS,
     PROBABILITIES,
     SCORES,
@@ -32,6 +34,8 @@ PEOPLE = 2
 WIDTH_PX, HEIGHT_PX = 640, 360
 SCORE_HASH = "5" * 64
 EXTRACT_HASH = "e" * 64
+EMBED_HASH = "b" * 16
+WIDTH = 8  # of the vectors that are kept
 RUN_ID = "20260101T000000000Z-000000"
 
 
@@ -67,6 +71,10 @@ def staged_rows(
     """The segments of the same videos as Write puts them into staging, by video and start."""
     tables = store_tables(videos, faces_per_video, methods, seed)
     faces = tables["faces"].to_pylist()
+    vectors = {
+        row["face_id"]: {field.name: row[field.name] for field in KEPT}
+        for row in tables["embeddings"].to_pylist()
+    }
     scores: dict[str, list[dict[str, Any]]] = {}
     for score in tables["scores"].to_pylist():
         scores.setdefault(score["face_id"], []).append(score)
@@ -86,6 +94,7 @@ def staged_rows(
                     for index, face in enumerate(own)
                     for score in scores[face["face_id"]]
                 ],
+                "kept_embeddings": [vectors[face["face_id"]] for face in own],
             }
         )
     return pa.Table.from_pylist(rows, STAGED)
@@ -148,7 +157,20 @@ def _video(
         "tracks": _tracks(track_ids, video_id, _spans(seconds, person, people)),
         "scores": pa.concat_tables(score_rows) if score_rows else SCORES.empty_table(),
         "track_scores": pa.concat_tables(track_rows) if track_rows else TRACK_SCORES.empty_table(),
+        "embeddings": _embeddings(face_columns, rng),
     }
+
+
+def _embeddings(faces: dict[str, Any], rng: np.random.Generator) -> pa.Table:
+    rows = len(faces["face_id"])
+    vectors = rng.standard_normal((rows, WIDTH))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    values = {
+        **{name: faces[name] for name in ("face_id", "video_id", "track_id", "pts_seconds")},
+        **_repeat({"protection": "raw", "embed_hash": EMBED_HASH}, rows),
+        "embedding": list(vectors.astype(np.float32)),
+    }
+    return _table(values, EMBEDDINGS)
 
 
 def _table(columns: dict[str, Any], schema: pa.Schema) -> pa.Table:

@@ -82,6 +82,10 @@ def without(
         "scores": scores,
         "track_scores": pa.concat_tables([same, again]),
     }
+    if "embeddings" in flat:
+        cut["embeddings"] = flat["embeddings"].filter(
+            _is_in(flat["embeddings"]["face_id"], left["face_id"])
+        )
     if "segments" in flat:
         cut["segments"] = _counted(flat["segments"], left)
     return cut

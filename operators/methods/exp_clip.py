@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from operators.backbone import Backbone
 from operators.core.verdict import softmax
 from operators.evaluation.metrics import summarise
-from operators.methods.artifact import Artifact, ArtifactError, make_card
+from operators.methods.artifact import Artifact, make_card
+from operators.methods.projections import PROJECTION, project, projection_of
 from operators.methods.prompts import CLASS_PROMPTS
 from operators.methods.registry import FitData, MethodEntry, Progress, Reads, register
 from operators.training.calibration import fit_temperature, held_out
@@ -33,7 +34,7 @@ class ExpClip:
         if artifact is None:
             raise ValueError(f"{NAME} needs an artifact")
         artifact.require(NAME, backbone)
-        self._projection = _projection(artifact, backbone)
+        self._projection = projection_of(artifact, backbone)
         self._scale = backbone.logit_scale / artifact.card["temperature"]
         self._texts = encode_prompts(backbone, artifact.card["prompts"], self._projection)
 
@@ -60,25 +61,6 @@ class ExpClip:
         per_label = [np.einsum("nd,kd->nk", projected, texts) for texts in self._texts]
         means = np.stack([cosines.mean(axis=1) for cosines in per_label], axis=1)
         return (self._scale * means).astype(np.float32)
-
-
-def _projection(artifact: Artifact, backbone: Backbone) -> NDArray[np.float64]:
-    found = artifact.tensors.get("projection")
-    if found is None or found.ndim != 2 or found.shape[1] != backbone.embedding_dim:
-        raise ArtifactError(f"the artifact holds no projection of {backbone.embedding_dim} columns")
-    if not np.isfinite(found).all():
-        raise ArtifactError("the artifact's projection holds values that are not finite")
-    pixels = artifact.card["backbone"]
-    if (pixels["pixel_mean"], pixels["pixel_std"]) != (list(backbone.mean), list(backbone.std)):
-        raise ArtifactError(f"{backbone.name} normalises pixels in another way than at the fit")
-    return found.astype(np.float64)
-
-
-def project(vectors: NDArray, projection: NDArray[np.float64]) -> NDArray[np.float64]:
-    """`(N, D)` through `(E, D)`: `(N, E) float64` rows of unit length."""
-    projected = np.einsum("nd,ed->ne", vectors.astype(np.float64), projection)
-    norms = np.sqrt(np.square(projected).sum(axis=1, keepdims=True))
-    return projected / np.maximum(norms, 1e-12)
 
 
 def encode_prompts(
@@ -134,7 +116,7 @@ def fit(
         },
         trained_on=int((~held).sum()),
     )
-    artifact = Artifact(card, {"projection": triangular(weight)})
+    artifact = Artifact(card, {PROJECTION: triangular(weight)})
     return _calibrated(artifact, backbone, features[held], _labels(data, held))
 
 

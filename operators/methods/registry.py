@@ -47,8 +47,8 @@ class FitData:
     a fit checks its columns before it asks. `crops()` iterates `(n, P, P, 3) uint8 RGB`, made safe
     by the configured anonymizer. `labels` is (N,) int64 in label order, -1 where a face has none;
     `teacher` is (N, Dt) float32, finite. `groups` names the person, or the clip, that a face is
-    of: faces of one are alike, so a held-out part takes whole groups. `fingerprint` names what
-    `faces()` gives.
+    of: faces of one are alike, so a held-out part takes whole groups; `people` names persons or
+    nothing. `fingerprint` names what `faces()` gives.
     """
 
     count: int
@@ -59,28 +59,38 @@ class FitData:
     groups: list[str] | None = None
     captions: list[str] | None = None
     teacher: NDArray[np.float32] | None = None
+    people: list[str] | None = None
 
 
 #: Called as a fit goes on: steps done, steps in all, and a few words.
 Progress = Callable[[int, int, str], None]
 
 
-@dataclass(frozen=True)
-class MethodEntry:
-    """A registered method: what it reads, where it is published, how it is built and fitted.
+@dataclass(frozen=True, kw_only=True)
+class Fittable:
+    """What `mien fit` can fit: what it reads, and where it is published.
 
-    `build(cfg, backbone, artifact)` loads it; `section` names its part of the configuration, which
-    is hashed. `fit(cfg, backbone, data, progress, checkpoint)` makes its artifact; it raises
-    `ValueError` for data that it cannot learn from, before it trains.
+    `fit(cfg, backbone, data, progress, checkpoint)` makes its artifact; it raises `ValueError` for
+    data that it cannot learn from, before it trains.
     """
 
     name: str
     summary: str
     source: str
     reads: Reads
+    fit: Callable[[Fit, Backbone, FitData, Progress, Checkpoint], Artifact] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodEntry(Fittable):
+    """A registered method: how it is built, and fitted where there is something to fit.
+
+    `build(cfg, backbone, artifact)` loads it; `section` names its part of the configuration, which
+    is hashed.
+    """
+
     build: Callable[[Score, Backbone, Artifact | None], Method]
     needs_artifact: bool = False
-    fit: Callable[[Fit, Backbone, FitData, Progress, Checkpoint], Artifact] | None = None
     section: Callable[[Score], Any] = lambda cfg: None
 
 

@@ -256,5 +256,6 @@ def test_a_second_time_commits_nothing(store: Root) -> None:
         "tracks": 1,
         "scores": 3,
         "track_scores": 1,
+        "embeddings": 3,
     }
     assert snapshots.commit(store, Compaction(store, TARGET)) == made

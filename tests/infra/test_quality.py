@@ -98,6 +98,25 @@ BREAKS: list[tuple[Callable[[Part], Part], tuple[str, str]]] = [
         ("scores", "its face exists, with that track and time"),
     ),
     (lambda p: twice(p, "scores"), ("scores", "one row a face and method")),
+    (
+        lambda p: changed(p, "embeddings", "embedding", lambda v: [float("nan"), *v[1:]]),
+        ("embeddings", "no null and no NaN where none may be"),
+    ),
+    (
+        lambda p: changed(p, "embeddings", "embedding", []),
+        ("embeddings", "no null and no NaN where none may be"),
+    ),
+    (
+        lambda p: changed(p, "embeddings", "embedding", lambda v: [1.1 * x for x in v]),
+        ("embeddings", "of unit length"),
+    ),
+    (
+        lambda p: changed(p, "embeddings", "face_id", "x"),
+        ("embeddings", "its face exists, with that track and time"),
+    ),
+    (lambda p: twice(p, "embeddings"), ("embeddings", "face_id is unique")),
+    (lambda p: without_row(p, "videos"), ("embeddings", "video_id is in videos")),
+    (lambda p: without_row(p, "embeddings"), ("faces", "has a vector, where vectors are kept")),
     (lambda p: twice(p, "track_scores"), ("track_scores", "one row a track, span and method")),
     (lambda p: twice(p, "faces"), ("faces", "face_id is unique")),
     (lambda p: twice(p, "tracks"), ("tracks", "track_id is unique")),

@@ -11,11 +11,14 @@ import pyarrow as pa
 import pytest
 
 from operators.anonymize import Anonymize
+from operators.backbone import load_backbone
 from operators.core.operator import Step, extend
 from operators.embed import Embed
 from operators.extract import Extract
+from operators.methods.artifact import Artifact, make_card
 from operators.methods.registry import MethodSpec
 from operators.probe import Probe
+from operators.protect import Protect
 from operators.score import Chosen, Score
 from schemas.config import Config
 from schemas.tables import COSTS, PLANNED, crops, embeddings
@@ -87,7 +90,17 @@ def dim() -> int:
     return Embed.ports(CFG.embed, "cpu").writes.field("embeddings").type.value_type.list_size
 
 
-def batch_for(operator: type, folder: Path) -> tuple[Step, pa.Table]:
+def protection(how: str) -> tuple[Any, ...]:
+    """What `Protect` is built from; the projection turns a vector's values round."""
+    if how != "projected":
+        return CFG.embed.model_copy(update={"protection": how}), None, "hash"
+    card = make_card("identity_projection", load_backbone(CFG.embed.backbone))
+    matrix = np.eye(dim(), dtype=np.float32)[::-1]
+    cfg = CFG.embed.model_copy(update={"protection": how, "projection": "somewhere"})
+    return cfg, Artifact(card, {"projection": matrix}), "hash"
+
+
+def batch_for(operator: type, folder: Path, protect: tuple[Any, ...] = ()) -> tuple[Step, pa.Table]:
     chosen = (Chosen(MethodSpec("zero_shot"), "hash"),)
     if operator is Extract:
         return Step(Extract, (CFG.extract, CROP_PX, Local(folder))), planned(folder)
@@ -101,6 +114,8 @@ def batch_for(operator: type, folder: Path) -> tuple[Step, pa.Table]:
         return Step(Embed, (CFG.embed, "cpu")), table
     vectors = faces("embeddings", embeddings(dim()), vector)
     table = table.append_column("embeddings", vectors["embeddings"])
+    if operator is Protect:
+        return Step(Protect, protect), table
     return Step(Score, (CFG.score, CFG.embed.backbone, chosen)), table
 
 
@@ -113,7 +128,27 @@ def without_costs(table: pa.Table) -> pa.Table:
 
 @pytest.mark.parametrize("operator", [Probe, Extract, Anonymize, Embed, Score])
 def test_contract(operator: type, tmp_path: Path) -> None:
-    step, batch = batch_for(operator, tmp_path)
+    check(*batch_for(operator, tmp_path))
+
+
+@pytest.mark.parametrize("how", ["drop", "projected", "raw"])
+def test_contract_of_protect(how: str) -> None:
+    step, batch = batch_for(Protect, Path(), protection(how))
+    check(step, batch)
+    kept = step.build()(batch)["kept_embeddings"].to_pylist()
+    given = batch["embeddings"].to_pylist()
+    if how == "drop":
+        assert kept == [[]] * ROWS
+        return
+    assert [len(row) for row in kept] == [len(row) for row in given]
+    for row, vectors in zip(kept, given, strict=True):
+        for one, vector in zip(row, vectors, strict=True):
+            assert (one["protection"], one["embed_hash"]) == (how, "hash")
+            expected = vector if how == "raw" else vector[::-1]
+            np.testing.assert_allclose(one["embedding"], expected, atol=1e-3)
+
+
+def check(step: Step, batch: pa.Table) -> None:
     step = pickle.loads(pickle.dumps(step))
     built = step.build()
     whole = built(batch)

@@ -29,7 +29,7 @@ def boxes_at(tick: int) -> list[list[float]]:
 def segment(start: float, end: float, cut_at: float = -1.0) -> dict[str, Any]:
     """One staged row of the scene above: linked at 8, scored at 4 frames a second."""
     faces: list[dict[str, Any]] = []
-    links, scores = [], []
+    links, scores, kept = [], [], []
     for tick in range(SECONDS * FPS):
         seconds = tick / FPS
         if not start <= seconds < end:
@@ -52,6 +52,8 @@ def segment(start: float, end: float, cut_at: float = -1.0) -> dict[str, Any]:
             times = {"pts_ticks": tick, "pts_seconds": seconds}
             faces.append({**measures, **times, "xyxy_px": box, "landmarks_px": [0.0] * 10})
             scores.append(score(len(faces) - 1, tick))
+            vector = [float(tick), box[0]]
+            kept.append({"protection": "raw", "embed_hash": "h", "embedding": vector})
     return {
         **{field.name: _filler(field) for field in STAGED},
         "segment_id": f"{VIDEO}-{int(start * 1000):010d}-{int(end * 1000):010d}",
@@ -63,6 +65,7 @@ def segment(start: float, end: float, cut_at: float = -1.0) -> dict[str, Any]:
         "faces": faces,
         "handover": links,
         "scores": scores,
+        "kept_embeddings": kept,
     }
 
 
@@ -148,6 +151,20 @@ def test_scores_stay_with_their_faces() -> None:
         assert row["anger"] == pytest.approx(expected["anger"], abs=1e-6)
 
 
+def test_vectors_stay_with_their_faces_and_where_none_is_kept_there_is_no_table() -> None:
+    faces, vectors = WHOLE["faces"].to_pylist(), WHOLE["embeddings"].to_pylist()
+    assert [row["face_id"] for row in vectors] == [face["face_id"] for face in faces]
+    for face, row in zip(faces, vectors, strict=True):
+        assert row["embedding"] == pytest.approx([face["pts_ticks"], face["xyxy_px"][0]])
+        assert all(row[name] == face[name] for name in ("video_id", "track_id", "pts_seconds"))
+    dropped = {**segment(0, SECONDS), "kept_embeddings": []}
+    flat = resolve(pa.Table.from_pylist([dropped], STAGED), None, abstain_below=0.4)
+    assert "embeddings" not in flat
+    some = [segment(0, 6), {**segment(6, SECONDS), "kept_embeddings": []}]
+    with pytest.raises(ValueError, match="of their vectors were kept"):
+        resolve(pa.Table.from_pylist(some, STAGED), None, abstain_below=0.4)
+
+
 def test_a_track_score_is_the_mean_over_its_faces() -> None:
     scores = WHOLE["scores"].to_pandas()
     for row in WHOLE["track_scores"].to_pylist():
@@ -159,10 +176,12 @@ def test_a_track_score_is_the_mean_over_its_faces() -> None:
 
 
 def test_a_video_without_a_face_gives_empty_tables() -> None:
-    empty = {**segment(0, 1), "faces": [], "scores": []}
+    empty = {**segment(0, 1), "faces": [], "scores": [], "kept_embeddings": []}
     empty["handover"] = [
         {**link, "xyxy_px": [], "detection_scores": [], "face_index": []}
         for link in empty["handover"]
     ]
     tables = resolve(pa.Table.from_pylist([empty], STAGED), None, 0.4)
-    assert {name: len(rows) for name, rows in tables.items()} == dict.fromkeys(WHOLE, 0)
+    assert {name: len(rows) for name, rows in tables.items()} == dict.fromkeys(
+        WHOLE.keys() - {"embeddings"}, 0
+    )

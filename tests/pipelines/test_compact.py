@@ -255,12 +255,12 @@ def test_the_command_says_what_it_would_do_and_does_it(
     monkeypatch.setattr(progress, "EVERY_SECONDS", 0)
     done = run(folder)
     assert done.exit_code == 0
-    assert "merged 18 files into 6; the merged ones stay a day" in done.stderr
+    assert "merged 21 files into 7; the merged ones stay a day" in done.stderr
     rows = sum(row["merged_rows"] for row in planned["tables"])
-    assert f"compacting: {rows}/{rows} rows, 6 of 6 files written, ETA 0:00" in done.stderr
+    assert f"compacting: {rows}/{rows} rows, 7 of 7 files written, ETA 0:00" in done.stderr
     again = run(folder)
     assert "nothing to merge" in again.stderr
-    assert [line.split()[1:4] for line in again.stdout.splitlines()[1:]] == [["1", "1", "0"]] * 6
+    assert [line.split()[1:4] for line in again.stdout.splitlines()[1:]] == [["1", "1", "0"]] * 7
 
 
 def test_wrong_usage_is_told(folder: str) -> None:

@@ -3,11 +3,15 @@
 import io
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
 from infra.errors import ConfigurationError, Refused
+from operators.backbone import load_backbone
 from operators.core import k_same
+from operators.methods.artifact import Artifact, make_card
+from operators.methods.identity_projection import IDENTITY_PROJECTION
 from pipelines.configuration import load_config, to_yaml
 from pipelines.gate import require_governance
 from pipelines.settings import resolve_settings
@@ -129,6 +133,35 @@ def test_other_faces_are_another_extract_and_another_score(override: str) -> Non
     extract, score = hashes(override)
     assert extract != hashes()[0]
     assert score != hashes()[1]
+
+
+def test_kept_vectors_are_another_scoring_and_so_is_another_encoder_of_them(
+    tiny_backbone: Path,
+) -> None:
+    kept, other = "embed.protection=raw", f"embed.backbone={tiny_backbone}"
+    same_size = "extract.crop_px=48"  # an encoder alone is another score of the same faces
+    extract = [hashes(same_size, *more)[0] for more in ((), (other,), (kept,), (kept, other))]
+    assert extract[0] == extract[1]
+    assert len(set(extract)) == 3
+
+
+@pytest.mark.parametrize("override", ["embed.protection=projected", "embed.projection=somewhere"])
+def test_a_projection_and_its_use_go_together(override: str) -> None:
+    with pytest.raises(ConfigurationError, match="go together: `mien fit identity_projection`"):
+        load_config(ROOT / "job.yaml", [override])
+
+
+def test_a_projection_is_that_of_this_encoder(tiny_backbone: Path, tmp_path: Path) -> None:
+    card = make_card(IDENTITY_PROJECTION.name, load_backbone(str(tiny_backbone)))
+    Artifact(card, {"projection": np.eye(16, dtype=np.float32)}).save(tmp_path / "projection")
+    given = ["embed.protection=projected", f"embed.projection={tmp_path / 'projection'}"]
+    mine = [*given, f"embed.backbone={tiny_backbone}"]
+    assert resolve_settings(load_config(ROOT / "job.yaml", mine)).projection is not None
+    with pytest.raises(ConfigurationError, match="fitted on backbone"):
+        resolve_settings(load_config(ROOT / "job.yaml", given))
+    Artifact({**card, "method": "exp_clip"}, {}).save(tmp_path / "projection")
+    with pytest.raises(ConfigurationError, match="is of exp_clip, not of identity_projection"):
+        resolve_settings(load_config(ROOT / "job.yaml", mine))
 
 
 def test_the_files_of_an_anonymizer_are_part_of_what_it_makes(

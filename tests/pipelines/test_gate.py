@@ -87,17 +87,16 @@ def test_what_meets_the_rules_may_begin(governance: dict[str, str]) -> None:
     assert require_governance(job(**governance)).controller == "tests"
 
 
-def test_raw_vectors_demand_a_ground_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    dumped = Config.model_dump
+@pytest.mark.parametrize(
+    "embed", [{"protection": "raw"}, {"protection": "projected", "projection": "somewhere"}]
+)
+def test_kept_vectors_demand_a_ground_of_their_own(embed: dict[str, str]) -> None:
+    def keeping(**governance: str) -> Config:
+        section = {**GOVERNANCE, **governance}
+        return Config.model_validate({"governance": section, "embed": embed})
 
-    def raw(cfg: Config, **options: Any) -> dict[str, Any]:
-        values = dumped(cfg, **options)
-        values["embed"]["protection"] = "raw"
-        return values
-
-    monkeypatch.setattr(Config, "model_dump", raw)
-    assert refused_by(job()) == {"raw-embeddings"}
-    assert refused_by(job(special_category_basis="GDPR Art. 9(2)(a)")) == set()
+    assert refused_by(keeping()) == {"kept-embeddings"}
+    assert refused_by(keeping(special_category_basis="GDPR Art. 9(2)(a)")) == set()
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,7 @@ def test_two_methods_score_each_face_once_on_one_embedding(
     both = tmp_path / "both"
     cfg = config(archive, both, tiny_backbone, "zero_shot", f"exp_clip@{artifact}")
     operators = [step.operator.__name__ for step in steps.open_steps(steps_settings(cfg))]
-    assert operators == ["Embed", "Score"]
+    assert operators == ["Embed", "Protect", "Score"]
     assert score(cfg, QUIET).exit_code == 0
     faces = tables(both)["faces"]["face_id"].to_pylist()
     counted = collections.Counter(tables(both)["scores"]["face_id"].to_pylist())

@@ -12,6 +12,7 @@ from rich.console import Console
 from infra.errors import ConfigurationError
 from operators.evaluation import attackers as attackers_module
 from operators.evaluation.attackers import attackers
+from pipelines import privacy_evaluation as module
 from pipelines.configuration import config_from
 from pipelines.privacy_evaluation import evaluate_privacy, parse_setting
 from schemas.config import Config
@@ -52,6 +53,28 @@ def test_an_evaluation_attacks_every_setting_and_writes_its_table(
     assert solid["top1"] == result["chance_top1"] == 0.25
     assert (tmp_path / "out" / "privacy.png").read_bytes().startswith(b"\x89PNG")
     assert len((tmp_path / "out" / "privacy.csv").read_text().splitlines()) == 11
+
+
+def test_everything_includes_what_a_projection_does_for_strangers(
+    tiny_backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attackers_module, "CNN_STEPS", 4)
+    monkeypatch.setattr(module, "MEASURED", ("none",))
+    data = file(tmp_path / "faces.parquet", 6, 4)
+    result = evaluate_privacy(config(tiny_backbone), data, data, tmp_path / "out", QUIET, (), 1)
+    found = {row["name"]: row for row in result["strongest"]}
+    assert set(found) == {"none", *module.VECTOR_NOTE}
+    assert found[module.HALF]["accuracy"] == found["none"]["accuracy"]
+    half, projected = (
+        [(row["top1"], row["eer"]) for row in result["rows"] if row["name"] == name]
+        for name in (module.HALF, module.PROJECTED)
+    )
+    assert len(half) == len(projected) == 2
+    assert half != projected
+    few = evaluate_privacy(
+        config(tiny_backbone), file(tmp_path / "few.parquet", 2, 4), data, tmp_path / "f", QUIET
+    )
+    assert {module.HALF, module.PROJECTED}.isdisjoint(row["name"] for row in few["rows"])
 
 
 def test_one_image_a_person_is_refused_and_nothing_is_written(

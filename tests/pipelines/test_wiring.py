@@ -14,13 +14,15 @@ START = [name for name in PLANNED.names if name != "uri"]
 PIXELS = {"crops_raw", "crops"}
 
 
-def settings(anonymizer: str = "downsample") -> Settings:
-    return resolve_settings(Config.model_validate({"privacy": {"anonymizer": anonymizer}}))
+def settings(anonymizer: str = "downsample", protection: str = "drop") -> Settings:
+    values = {"privacy": {"anonymizer": anonymizer}, "embed": {"protection": protection}}
+    return resolve_settings(Config.model_validate(values))
 
 
+@pytest.mark.parametrize("protection", ["drop", "raw"])
 @pytest.mark.parametrize("anonymizer", ["none", "downsample", "solid", "pixelate", "blur"])
-def test_every_chain_ends_in_what_staging_holds(anonymizer: str) -> None:
-    chosen = settings(anonymizer)
+def test_every_chain_ends_in_what_staging_holds(anonymizer: str, protection: str) -> None:
+    chosen = settings(anonymizer, protection)
     end = check_wiring(START, [*isolated_steps(chosen), *open_steps(chosen)])
     assert end == set(STAGED.names)
 

@@ -56,6 +56,9 @@ def test_a_span_leaves_what_lies_outside_and_nothing_else(
     assert left["scores"].to_pylist() == [
         score for score in tables["scores"].to_pylist() if score["face_id"] in names
     ]
+    assert left["embeddings"].to_pylist() == [
+        row for row in tables["embeddings"].to_pylist() if row["face_id"] in names
+    ]
     tracks = {face["track_id"] for face in outside}
     assert set(left["tracks"]["track_id"].to_pylist()) == tracks
     assert set(left["track_scores"]["track_id"].to_pylist()) == tracks
