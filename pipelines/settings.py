@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pydantic import BaseModel
 
@@ -31,7 +31,7 @@ class Settings:
     backbone: BackboneInfo
     chosen: tuple[Chosen, ...]
     embed_hash: str
-    projection: Artifact | None = None
+    projection: Artifact | None = field(default=None, compare=False, repr=False)
 
     @property
     def scored_by(self) -> list[str]:

@@ -1,5 +1,6 @@
 """Vectors are kept where a run is told to and says on what ground, and gone when it is not told."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,13 @@ from operators.backbone import load_backbone
 from operators.methods.artifact import Artifact, make_card
 from operators.methods.identity_projection import IDENTITY_PROJECTION
 from operators.methods.projections import project
+from pipelines.cli import main
+from pipelines.configuration import load_config
 from pipelines.query import open_store
 from pipelines.score import score
+from pipelines.settings import resolve_settings
 from tests.pipelines.jobs import GOVERNANCE, frames, job, tables
+from tests.pipelines.test_privacy import file as faces_file
 from tests.videos import write_video
 
 QUIET = Console(quiet=True)
@@ -66,6 +71,25 @@ def test_vectors_are_kept_raw_or_projected_and_then_gone(
     gone = scored()
     assert len(gone["embeddings"]) == 0
     assert gone["faces"].equals(raw["faces"])
+
+
+def test_a_projection_is_fitted_on_people_and_says_what_it_does_for_others(
+    tiny_backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    data, out = faces_file(tmp_path / "faces.parquet", 8, 4), tmp_path / "projection"
+    given = [f"embed.backbone={tiny_backbone}", "tracking.enabled=false", "fit.held_out=0.3"]
+    command = ["mien", "fit", "identity_projection", "--data", data, "--out", str(out), *given]
+    monkeypatch.setattr(sys, "argv", command)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert not ended.value.code
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"embed.protection=projected embed.projection={out}; of 2 people" in said
+    assert Artifact.load(out).card["removed"] == 5
+    use = ["embed.protection=projected", f"embed.projection={out}", given[0]]
+    projection = resolve_settings(load_config(None, use)).projection
+    assert projection is not None
+    assert projection.sha256 == Artifact.load(out).sha256
 
 
 def test_without_a_ground_nothing_begins(tiny_backbone: Path, tmp_path: Path) -> None:
