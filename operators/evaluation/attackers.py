@@ -21,6 +21,8 @@ from torch import nn
 #: The side to which attackers that read pixels bring every face.
 SIDE_PX = 48
 PCA_DIMENSIONS = 100
+#: Variance, as a share of the largest, that is none.
+ROUNDING = 1e-12
 CNN_PX = 32
 CNN_STEPS = 100
 CNN_BATCH = 50
@@ -126,11 +128,13 @@ def _pixels_lda(
     known: Seen, who: NDArray[np.int64], probes: Seen, people: int, seed: int
 ) -> NDArray:
     """Fisherfaces (Belhumeur et al. 1997): principal components, then discriminants."""
-    flat, asked = (s.pixels.reshape(len(s.pixels), -1).astype(np.float32) for s in (known, probes))
+    flat, asked = (s.pixels.reshape(len(s.pixels), -1).astype(np.float64) for s in (known, probes))
     if np.ptp(flat, axis=0).max() > 0:
         count = min(PCA_DIMENSIONS, len(flat) - 1)
         components = PCA(count, svd_solver="full").fit(flat)
-        flat, asked = components.transform(flat), components.transform(asked)
+        spread = components.explained_variance_
+        real = spread > ROUNDING * spread[0]  # what only rounding fills, LDA would take for news
+        flat, asked = (components.transform(faces)[:, real] for faces in (flat, asked))
     return _discriminant(flat, who, asked, people)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 BOOTSTRAP_DRAWS = 2000
+ROUNDING = 1e-6
 
 
 def splits(
@@ -40,11 +41,17 @@ def splits(
 def hits(scores: NDArray[np.float64], who: NDArray[np.int64], k: int) -> NDArray[np.float64]:
     """For each probe, the chance (0 to 1) that its person is among the first k: (N,).
 
-    Equal scores are drawn at random: who has the same score as others has his share.
+    Equal scores are drawn at random: who has the same score as others has his share. Equal are
+    those that rounding may have parted, by a millionth of the spread of a probe's scores.
     """
     own = scores[np.arange(len(who)), who][:, None]
-    above, level = (scores > own).sum(axis=1), (scores == own).sum(axis=1)
-    return np.clip((k - above) / level, 0, 1)
+    finite = np.isfinite(scores)
+    highest = np.max(scores, axis=1, where=finite, initial=-np.inf)
+    lowest = np.min(scores, axis=1, where=finite, initial=np.inf)
+    slack = ROUNDING * np.maximum(0, highest - lowest)[:, None]
+    above = scores > own + slack
+    level = ~above & (scores >= own - slack)
+    return np.clip((k - above.sum(axis=1)) / level.sum(axis=1), 0, 1)
 
 
 def equal_error_rate(scores: NDArray[np.float64], who: NDArray[np.int64]) -> float:
