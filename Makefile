@@ -29,8 +29,8 @@ demo: setup ## Make a small video archive, score it, show the result and a repor
 	@rm -rf demo-store
 	@$(BIN)/mien demo --out demo-store || { code=$$?; test $$code -eq 3; }  # 3: one file is broken on purpose
 
-test: setup ## Run every test but the long ones
-	@$(BIN)/python -m pytest
+test: setup ## Run every test but the long ones, in two processes
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test-fast: setup ## Run the tests that need neither Ray nor seconds
 	@$(BIN)/python -m pytest -m "not ray and not slow"
