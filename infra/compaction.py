@@ -19,7 +19,7 @@ from infra.outages import patiently, plain_errors
 from infra.snapshots import Snapshot, TableFile
 from infra.storage import Root, in_parallel
 from infra.tables import in_order, own_footer, write_part
-from schemas.tables import TABLES
+from schemas.tables import TABLES, rows_a_file
 
 pc: Any = pyarrow.compute  # its functions are made at import: type checkers see none
 
@@ -53,14 +53,15 @@ class Compaction:
         for table in TABLES:
             done = self.merges.get(table)
             if done is None or not set(done.old) <= set(files):
-                done = self.merges[table] = self._merged(current.of(table))
+                done = self.merges[table] = self._merged(table, current.of(table))
             gone = set(done.old)
             files = (*(file for file in files if file not in gone), *done.new)
         return replace(current, files=files)
 
-    def _merged(self, files: Collection[TableFile]) -> Merge:
-        old = worth_merging(files, self._target_rows)
-        return Merge(old, merge(self._root, old, self._target_rows, self._say) if old else ())
+    def _merged(self, table: str, files: Collection[TableFile]) -> Merge:
+        target = rows_a_file(table, self._target_rows)
+        old = worth_merging(files, target)
+        return Merge(old, merge(self._root, old, target, self._say) if old else ())
 
 
 def worth_merging(files: Collection[TableFile], target_rows: int) -> tuple[TableFile, ...]:

@@ -134,8 +134,8 @@ def compact(
             "--target-rows",
             min=1,
             metavar="N",
-            help="Most rows in a file, by default run.publish_rows: 1,000,000. Memory grows with "
-            "it.",
+            help="Most rows in a file, by default run.publish_rows: 1,000,000; an eighth of it for "
+            "embeddings. Memory grows with it.",
         ),
     ] = None,
     dry_run: Annotated[

@@ -18,7 +18,7 @@ from pipelines.erasing import finish_pending
 from pipelines.progress import StepProgress
 from pipelines.record import UNFINISHED
 from schemas.config import Run
-from schemas.tables import TABLES
+from schemas.tables import TABLES, rows_a_file
 
 #: By table: the files that are merged, and how many hold their rows then.
 Merges = dict[str, tuple[tuple[TableFile, ...], int]]
@@ -108,16 +108,17 @@ def plan_compaction(url: str, target_rows: int | None = None) -> Compacted:
     root = readable(url)
     state = snapshots.latest(root)
     merges = {
-        table: (old, files_needed(old, target)) for table, old in _mergeable(state, target).items()
+        table: (old, files_needed(old, rows_a_file(table, target)))
+        for table, old in _mergeable(state, target).items()
     }
     return _compacted(root, state, target, merges, dry_run=True)
 
 
 def _merge(store: Store, target_rows: int, console: Console) -> Merges:
     """Commit the merge of every table. Shows rows and files as they are written."""
-    small = _mergeable(store.latest(), target_rows).values()
-    rows = sum(file.rows for files in small for file in files)
-    files = sum(files_needed(old, target_rows) for old in small)
+    small = _mergeable(store.latest(), target_rows)
+    rows = sum(file.rows for files in small.values() for file in files)
+    files = sum(files_needed(old, rows_a_file(table, target_rows)) for table, old in small.items())
     done_rows = done_files = 0
     with StepProgress(console, "compacting") as progress:
 
@@ -133,7 +134,9 @@ def _merge(store: Store, target_rows: int, console: Console) -> Merges:
 
 
 def _mergeable(state: Snapshot, target_rows: int) -> dict[str, tuple[TableFile, ...]]:
-    return {table: worth_merging(state.of(table), target_rows) for table in TABLES}
+    return {
+        table: worth_merging(state.of(table), rows_a_file(table, target_rows)) for table in TABLES
+    }
 
 
 def _unfinished(root: Root) -> set[str]:

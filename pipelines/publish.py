@@ -21,8 +21,9 @@ from operators.core.operator import empty_values
 from operators.resolve import resolve
 from pipelines.cuts import cuts_of, frame_px
 from pipelines.planned import SCORES_ONLY, Video
+from schemas.config import Config
 from schemas.reasons import Reason, Status
-from schemas.tables import SEGMENTS, STAGED, TABLES
+from schemas.tables import SEGMENTS, STAGED, TABLES, rows_a_file
 
 SCORE_TABLES = {"scores", "track_scores"}
 Gone = list[tuple[str, str | None]]
@@ -101,6 +102,12 @@ def _gathered(tasks: list[ray.ObjectRef]) -> list[Part]:
         if isinstance(error.cause, UserError):  # as it was raised, without the worker's traceback
             raise error.cause from None
         raise
+
+
+def part_rows(cfg: Config) -> int:
+    """Most rows of a part in a table: fewer where vectors are kept, for memory's sake."""
+    kept = cfg.embed.protection != "drop"
+    return rows_a_file("embeddings", cfg.run.publish_rows) if kept else cfg.run.publish_rows
 
 
 def partition(videos: list[Video], rows: dict[str, int], max_rows: int) -> Iterator[list[Video]]:

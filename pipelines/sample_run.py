@@ -27,7 +27,7 @@ from pipelines.frame import Segment
 from pipelines.planned import FULL, Video, planned_table
 from pipelines.pools import Pools
 from pipelines.progress import VideoProgress
-from pipelines.publish import Batch, Part, build_part, lost_rows
+from pipelines.publish import Batch, Part, build_part, lost_rows, part_rows
 from pipelines.settings import Settings
 from pipelines.steps import scored_rows
 from pipelines.work import batches
@@ -100,7 +100,7 @@ def measure(
         new_run_id(),
         settings.extract_hash,
         settings.cfg.score.abstain_below,
-        settings.cfg.run.publish_rows,
+        part_rows(settings.cfg),
     )
     written = staging.write_segments(rows, scratch.root, batch.run_id)
     sizes = dict(scratch.root.list(f"{staging.FOLDER}/{batch.run_id}"))

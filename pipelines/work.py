@@ -24,7 +24,7 @@ from pipelines.live_view import Shown
 from pipelines.plan import PASSES
 from pipelines.planned import Plan, Video, planned_table
 from pipelines.pools import LIGHT
-from pipelines.publish import Batch, lost_rows, publish
+from pipelines.publish import Batch, lost_rows, part_rows, publish
 from pipelines.record import check_budget, counted, save, with_waves
 from pipelines.settings import Settings
 from pipelines.steps import score_segments
@@ -208,7 +208,7 @@ def publish_wave(
         run_id,
         record.hashes["extract"],
         cfg.score.abstain_below,
-        cfg.run.publish_rows,
+        part_rows(cfg),
     )
     found = written.group_by("video_id").aggregate([("faces_found", "sum")]).to_pylist()
     rows = {row["video_id"]: row["faces_found_sum"] * len(cfg.score.methods) for row in found}

@@ -263,7 +263,7 @@ class Run(Section):
     """Segments that are scored before what is ready among them is published, beside the next so
     many; `auto` is about 15 minutes of work, by the speed so far."""
     publish_rows: Annotated[int, Field(ge=1)] = 1_000_000
-    """Most rows in one part of a table."""
+    """Most rows in one part of a table; an eighth of it where vectors are kept."""
     metrics_port: Annotated[int, Field(ge=1, le=65535)] | None = None
     """Port on which the driver serves Prometheus metrics; null serves none."""
     metrics_host: str = "127.0.0.1"

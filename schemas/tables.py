@@ -224,6 +224,16 @@ SORT_KEYS: dict[str, tuple[str, ...]] = {
     "track_scores": ("video_id", "start_seconds", "track_id", "method"),
     "embeddings": ("video_id", "pts_seconds", "face_id"),
 }
+#: As how many rows of other tables a row of one counts: files and parts are bounded in rows, and a
+#: vector is large.
+ROW_WEIGHTS = {"embeddings": 8}
+
+
+def rows_a_file(table: str, rows: int) -> int:
+    """Most rows in a file of a table, where `rows` is for tables of plain rows."""
+    return max(1, rows // ROW_WEIGHTS.get(table, 1))
+
+
 GRAINS: dict[str, str] = {
     "videos": "one row a video",
     "segments": "one row a segment, the unit of work and retry",

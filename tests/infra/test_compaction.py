@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import schemas.tables
 from infra import compaction, snapshots, tables
 from infra.compaction import Compaction, files_needed, merge, worth_merging
 from infra.errors import StoreError
@@ -38,6 +39,12 @@ def write_night(root: Root, night: int, only: str | None = None) -> list[TableFi
         if only in (None, table)
         for file in write_part(root, table, rows[table], name, footer)
     ]
+
+
+@pytest.fixture(autouse=True)
+def rows_weigh_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here each table has files of equally many rows, small as they are."""
+    monkeypatch.setattr(schemas.tables, "ROW_WEIGHTS", {})
 
 
 @pytest.fixture
@@ -245,6 +252,13 @@ def test_rows_that_another_erased_meanwhile_do_not_come_back(store: Root) -> Non
     for table, rows in rows_of(store, made).items():
         assert rows.equals(before[table].filter(pc.field("video_id") != gone))
         assert change.merges[table].old
+
+
+def test_files_of_heavy_rows_hold_fewer(store: Root, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schemas.tables, "ROW_WEIGHTS", {"embeddings": 2})
+    made = snapshots.commit(store, Compaction(store, 2 * TARGET))
+    held = {table: [file.rows for file in made.of(table)] for table in ("scores", "embeddings")}
+    assert held == {"scores": [80, 28], "embeddings": [40, 40, 28]}
 
 
 def test_a_second_time_commits_nothing(store: Root) -> None:

@@ -16,9 +16,11 @@ from operators.methods.identity_projection import IDENTITY_PROJECTION
 from operators.methods.projections import project
 from pipelines.cli import main
 from pipelines.configuration import load_config
+from pipelines.publish import part_rows
 from pipelines.query import open_store
 from pipelines.score import score
 from pipelines.settings import resolve_settings
+from schemas.config import Config
 from tests.pipelines.jobs import GOVERNANCE, frames, job, tables
 from tests.pipelines.test_privacy import file as faces_file
 from tests.videos import write_video
@@ -90,6 +92,12 @@ def test_a_projection_is_fitted_on_people_and_says_what_it_does_for_others(
     projection = resolve_settings(load_config(None, use)).projection
     assert projection is not None
     assert projection.sha256 == Artifact.load(out).sha256
+
+
+def test_parts_are_smaller_where_vectors_are_kept() -> None:
+    for protection, most in (("drop", 1_000_000), ("raw", 125_000)):
+        cfg = Config.model_validate({"embed": {"protection": protection}})
+        assert part_rows(cfg) == most
 
 
 def test_without_a_ground_nothing_begins(tiny_backbone: Path, tmp_path: Path) -> None:
