@@ -281,7 +281,8 @@ def _projected(
     kept = _accuracies(faces, reader.faces, scorer)
     return [
         *_named((HALF, 1.0), _attack(half, raw, lambda _: raw, "features"), known, known),
-        *_named((PROJECTED, 1.0), _attack(half, raw, lambda _: seen, "features"), kept, known),
+        # whoever compares vectors of the table has projected ones on both sides
+        *_named((PROJECTED, 1.0), _attack(half, seen, lambda _: seen, "features"), kept, known),
     ]
 
 
