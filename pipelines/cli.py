@@ -204,7 +204,7 @@ def query(
 ) -> None:
     """Query the published tables with SQL.
 
-    Views: videos segments faces tracks scores track_scores expression_seconds.
+    Views: videos segments faces tracks scores track_scores embeddings expression_seconds.
 
     For example: mien query ./store "select top_label, count(*) from scores group by 1"
     """

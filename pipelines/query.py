@@ -51,8 +51,8 @@ GROUP BY ALL
 def open_store(url: str, run_id: str | None = None) -> duckdb.DuckDBPyConnection:
     """Open a store for reading, as it is now: what is published later does not show.
 
-    Views: videos, segments, faces, tracks, scores, track_scores, expression_seconds. With `run_id`
-    they hold the videos that this run published last. No key is needed.
+    Views: videos, segments, faces, tracks, scores, track_scores, embeddings and expression_seconds.
+    With `run_id` they hold the videos that this run published last. No key is needed.
 
     Raises:
         StoreError: The store or the run is not there.
