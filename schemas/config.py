@@ -231,7 +231,7 @@ class FitIdentityProjection(Section):
     """A projection that removes what tells people apart from a face's vector."""
 
     removed: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
-    """Dimensions that go: `auto` is one fewer than there are people, at most half of all."""
+    """Dimensions that go, fewer than there are people: `auto` is one fewer, at most half of all."""
 
 
 class Fit(Section):

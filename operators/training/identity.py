@@ -34,11 +34,12 @@ def identity_projection(
 
 
 def require_people(who: NDArray[np.int64], removed: int, width: int) -> None:
-    """Raise `ValueError` where fewer than two people have two faces, or nothing would be left."""
+    """Raise `ValueError` where fewer than two people have two faces, or too much is to go."""
+    people = int(who.max()) + 1
     if (np.bincount(who) > 1).sum() < 2:
         raise ValueError("what tells people apart is learnt from two people or more, twice each")
-    if not 0 < removed < width:
+    if not 0 < removed < min(people, width):
         raise ValueError(
-            f"{removed} dimensions cannot be removed from {width}: one at least, and fewer than "
-            "there are"
+            f"{removed} dimensions cannot be removed: {people} people differ in "
+            f"{min(people, width) - 1} of {width} at most"
         )
