@@ -6,7 +6,8 @@ One worker and two, in turn, on the same clips. Extraction alone is timed while 
 work, so that starting Ray is not in it; the whole job is timed from its start to its end, as is the
 slowest stage alone beside it. Driver and raylet share the cores with the workers. What the machine
 itself allows is measured in the same turn: the same chain in one process and in two that have
-nothing in common, without Ray. The two encoders run on GPUs that Ray counts and nobody has.
+nothing in common, without Ray. The two encoders run on GPUs that Ray counts and nobody has, with a
+slow backbone, so that both have work.
 """
 
 import argparse
@@ -33,14 +34,23 @@ from infra.tables import table_rows
 from operators.core.operator import empty_values
 from schemas.config import Config
 from schemas.tables import PLANNED
+from tests.backbones import TINY, write_backbone
 
 KEY = "ab" * 32
 #: What a run writes of itself, and not of the video.
 CIRCUMSTANCE = {"run_id"}
 #: Segments that a process takes to measure the machine: some twenty seconds of work.
 ALONE = 20
-#: Segments that are enough to see both encoders work.
-ENCODED = 40
+#: Segments that are enough to see both encoders work, and an encoder slow enough that they must:
+#: a ViT-B of random weights on small patches. mien-lite would wait for faces most of the time.
+ENCODED = 24
+SLOW: dict[str, Any] = {
+    **TINY,
+    "model_cfg": {
+        **TINY["model_cfg"],
+        "vision_cfg": {"image_size": 48, "layers": 12, "width": 768, "patch_size": 8},
+    },
+}
 TARGETS = {"extract": 1.85, "whole_job": 1.5, "whole_job_over_slowest_stage": 1.15}
 
 
@@ -115,6 +125,7 @@ def _extract(clip: Path) -> float:
 
 def encoders(folder: Path, archive: Path) -> dict[str, Any]:
     """Two encoders on two GPUs: how long each worked, and whether one alone gives equal rows."""
+    backbone = str(write_backbone(folder / "encoder", config=SLOW))
     rows, busy = {}, {}
     for actors in (1, 2):
         store, noted = folder / f"store-gpu-{actors}", folder / f"busy-{actors}"
@@ -122,7 +133,8 @@ def encoders(folder: Path, archive: Path) -> dict[str, Any]:
         (store / "key").write_text(KEY)  # equal keys, equal ids
         (store / "key").chmod(0o600)
         with mock.patch.dict(os.environ, {BUSY: str(noted)}):
-            print(ran(on_two_gpus, config(archive, store, embed={"actors": actors})), flush=True)
+            embed = {"actors": actors, "backbone": backbone}
+            print(ran(on_two_gpus, config(archive, store, embed=embed)), flush=True)
         opened = Store.open(str(store), create=False)
         table = table_rows(opened.root, opened.latest(), "scores")
         kept = [name for name in table.column_names if name not in CIRCUMSTANCE]
