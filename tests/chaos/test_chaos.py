@@ -11,7 +11,7 @@ from tests.chaos.monkey import ROOT
 
 
 @pytest.mark.ray
-@pytest.mark.slow
+@pytest.mark.long
 def test_nothing_is_lost_or_doubled_whatever_is_killed(tiny_backbone: Path, tmp_path: Path) -> None:
     # in a process of its own: a cluster leaves signal handlers and cached clients behind
     command = [sys.executable, "-m", "tests.chaos", "--kills", "5", "--seed", "59", "--short"]

@@ -80,6 +80,7 @@ def test_it_foresees_what_is_left_and_changes_nothing(
         "tracks": 1,
         "scores": 40,
         "track_scores": 1,
+        "embeddings": 0,
     }
     assert body["lost_share"]["value"] == pytest.approx(0.5)
     assert body["cluster"] == {"cpus": 64, "gpus": 0, "pools": {"extract": 1, "embed": 1}}
