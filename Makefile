@@ -4,6 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 UV := $(shell sed -nE 's/^(uv==[^ ]+).*/\1/p' requirements.lock)
 STAMP := .venv/.installed
+IN_TWO := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-fast test-long chaos lint bench lock docs clean
@@ -30,10 +31,10 @@ demo: setup ## Make a small video archive, score it, show the result and a repor
 	@$(BIN)/mien demo --out demo-store || { code=$$?; test $$code -eq 3; }  # 3: one file is broken on purpose
 
 test: setup ## Run every test but the long ones, in two processes
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/python -m pytest $(IN_TWO)
 
 test-fast: setup ## Run the tests that need neither Ray nor seconds
-	@$(BIN)/python -m pytest -m "not ray and not slow"
+	@$(BIN)/python -m pytest -m "not ray and not slow" $(IN_TWO)
 
 test-long: setup ## Run the tests that take a minute each
 	@$(BIN)/python -m pytest -m long --long

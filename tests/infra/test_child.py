@@ -22,6 +22,8 @@ from infra.sources import file_version, open_source
 from operators.core.operator import empty_values
 from tests.infra import chains
 
+pytestmark = pytest.mark.slow  # seconds each, or many of them
+
 BODY = b"0123456789" * 1000
 ROWS = pa.schema(
     [

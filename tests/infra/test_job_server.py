@@ -15,6 +15,8 @@ import ray
 from infra.errors import ConfigurationError, Resumable
 from infra.job_server import connect
 
+pytestmark = pytest.mark.slow  # seconds each, or many of them
+
 VERSION = f'{{"ray_version": "{ray.__version__}", "version": "4"}}'
 
 

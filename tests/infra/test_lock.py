@@ -21,6 +21,8 @@ from infra.storage import Root
 from infra.store import Store
 from tests.infra.places import KEY
 
+pytestmark = pytest.mark.slow  # seconds each, or many of them
+
 
 @pytest.fixture
 def store(place: str, monkeypatch: pytest.MonkeyPatch) -> Store:

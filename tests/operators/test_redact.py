@@ -22,6 +22,8 @@ from schemas.config import Redact as RedactConfig
 from schemas.redaction import FACE_LEFT, REDACTED
 from tests.videos import paste, portraits, write_video
 
+pytestmark = pytest.mark.slow  # seconds each, or many of them
+
 FRAMES = 24
 FACE_FROM = 8
 

@@ -33,6 +33,8 @@ from schemas.tables import SORT_KEYS, TABLES
 from tests.infra.places import KEY
 from tests.rows import staged_rows, store_tables, video_ids
 
+pytestmark = pytest.mark.slow  # seconds each, or many of them
+
 QUIET = Console(quiet=True)
 TARGET = 60
 NIGHTS = 8

@@ -25,6 +25,8 @@ from schemas.tables import LABELS
 from tests.backbones import write_backbone
 from tests.pipelines.test_faces import png
 
+pytestmark = pytest.mark.slow  # seconds each, or many of them
+
 COUNT = 70
 QUIET = Console(quiet=True)
 

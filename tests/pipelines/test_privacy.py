@@ -19,6 +19,8 @@ from schemas.config import Config
 from schemas.tables import LABELS
 from tests.pipelines.test_faces import png
 
+pytestmark = pytest.mark.slow  # seconds each, or many of them
+
 QUIET = Console(quiet=True)
 
 

@@ -12,6 +12,8 @@ from operators.evaluation.reidentification import (
     splits,
 )
 
+pytestmark = pytest.mark.slow  # seconds each, or many of them
+
 PEOPLE, SHOTS = 6, 6
 WHO = np.repeat(np.arange(PEOPLE), SHOTS)
 

@@ -25,6 +25,8 @@ from schemas.config import Fit, FitExpClip, Score
 from schemas.tables import LABELS
 from tests.backbones import TINY, TINY_RESNET, write_backbone
 
+pytestmark = pytest.mark.slow  # seconds each, or many of them
+
 PROMPTS = {label: (f"a {label} face", f"a photo of {label}") for label in LABELS}
 RNG = np.random.default_rng(0)
 
