@@ -146,6 +146,7 @@ def test_contract_of_protect(how: str) -> None:
             assert (one["protection"], one["embed_hash"]) == (how, "hash")
             expected = vector if how == "raw" else vector[::-1]
             np.testing.assert_allclose(one["embedding"], expected, atol=1e-3)
+            assert one["embedding"] == np.array(one["embedding"], np.float16).tolist()
 
 
 def check(step: Step, batch: pa.Table) -> None:
