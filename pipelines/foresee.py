@@ -22,7 +22,7 @@ from pipelines.plan import make_plan
 from pipelines.planned import Plan
 from pipelines.pools import LIGHT, Pools, Resources, size_pools
 from pipelines.progress import clock
-from pipelines.publish import Part
+from pipelines.publish import Part, part_rows
 from pipelines.sample_run import measure, run_sample
 from pipelines.sampling import LEAST_DRAWN, draw
 from pipelines.scratch import scratch_store, staged_already
@@ -124,7 +124,8 @@ def foresee(cfg: Config, console: Console, asked: Asked, begin: float) -> Forese
     )
     left = what_is_left(plan, frame, strata)
     predicted = forecast(left, sampled, target.gpus > 0 and not in_child, asked.seed)
-    wall = wall_time(predicted, timing, pools, own, target.cpus, cfg.run, in_child)
+    run = cfg.run.model_copy(update={"publish_rows": part_rows(cfg)})
+    wall = wall_time(predicted, timing, pools, own, target.cpus, run, in_child)
     return Foreseen(
         left=left,
         forecast=predicted,

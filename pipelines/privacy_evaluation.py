@@ -1,7 +1,7 @@
 """Privacy evaluation: who is still recognised behind each anonymizer, and what it costs."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,9 @@ from infra.errors import ConfigurationError, interruption
 from infra.experiments import Trial, log_trial
 from operators.core.anonymizers import anonymizer, anonymizers, reference_swap
 from operators.core.tower import ImageTower
-from operators.evaluation.attackers import Seen, attackers
-from operators.evaluation.reidentification import (
-    equal_error_rate,
-    hits,
-    interval_over_people,
-    splits,
-)
+from operators.evaluation.attackers import Seen
+from operators.evaluation.attacks import SHOTS, Protocol, attack
+from operators.evaluation.reidentification import numbered, splits
 from operators.methods.identity_projection import removed_dimensions
 from operators.methods.projections import project
 from operators.methods.registry import Method, Progress, Reads
@@ -35,7 +31,6 @@ from pipelines.progress import StepProgress
 from schemas.config import Config
 from schemas.tables import LABELS
 
-SHOTS = 5
 #: What is measured unless `--anonymizer` names something.
 MEASURED = (
     "none", "downsample:48", "downsample:16", "downsample:8", "pixelate:12", "pixelate:6",
@@ -54,21 +49,6 @@ VECTOR_NOTE = {
     PROJECTED: "stored vectors: of the same half, through a projection fitted on the other",
     SWAP: "needs tracks: not offered in a run",
 }
-#: Faces as an attacker sees them, given which of them he knows: (N,) bool.
-Expose = Callable[[NDArray[np.bool_]], Seen]
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """How attacks are measured: `count` random splits, five faces known and five looked for."""
-
-    who: NDArray[np.int64]
-    count: int
-    seed: int
-
-    @property
-    def people(self) -> int:
-        return int(self.who.max()) + 1
 
 
 def evaluate_privacy(
@@ -111,7 +91,7 @@ def evaluate_privacy(
             progress.step(place, total, "settings")
             under = _under(cfg, setting)
             seen = _seen(readers[0].under(under))
-            measured = _attack(protocol, clean, lambda _, seen=seen: seen)
+            measured = attack(protocol, clean, lambda _, seen=seen: seen)
             rows += _named(setting, measured, _accuracy(readers[1].under(under), scorer), known)
         if not chosen_settings:
             rows += _further(protocol, readers, clean, scorer, known, progress.step, total)
@@ -162,7 +142,7 @@ def parse_setting(text: str) -> tuple[str, float]:
 
 
 def _protocol(people: FacesFile, count: int, seed: int) -> Protocol:
-    who = np.unique(people.names("subject") or [], return_inverse=True)[1].astype(np.int64)
+    who = numbered(people.names("subject") or [])
     try:
         next(splits(who, 1, SHOTS, seed))
     except ValueError as error:
@@ -197,36 +177,6 @@ def _accuracies(vectors: NDArray, faces: FacesFile, scorer: Method) -> tuple[flo
     return float(np.mean(read == labels)), refit
 
 
-def _attack(protocol: Protocol, clean: Seen, expose: Expose, reads: str | None = None) -> Rows:
-    """Every attacker against the same splits."""
-    who, rows = protocol.who, []
-    drawn = list(splits(who, protocol.count, SHOTS, protocol.seed))
-    exposed = [expose(np.isin(np.arange(len(who)), known)) for known, _ in drawn]
-    for attacker in attackers(reads):
-        first, five, rates, asked = [], [], [], []
-        for (known, probes), seen in zip(drawn, exposed, strict=True):
-            own = (seen if attacker.trained else clean)[known]
-            scores = attacker.attack(own, who[known], seen[probes], protocol.people, protocol.seed)
-            first.append(hits(scores, who[probes], 1))
-            five.append(hits(scores, who[probes], 5))
-            rates.append(equal_error_rate(scores, who[probes]))
-            asked.append(who[probes])
-        hit = np.concatenate(first)
-        low, high = interval_over_people(hit, np.concatenate(asked))
-        rows.append(
-            {
-                "attacker": attacker.name,
-                "trained": attacker.trained,
-                "top1": round(float(hit.mean()), 4),
-                "top1_low": round(low, 4),
-                "top1_high": round(high, 4),
-                "top5": round(float(np.concatenate(five).mean()), 4),
-                "eer": round(float(np.mean(rates)), 4),
-            }
-        )
-    return rows
-
-
 def _further(
     protocol: Protocol,
     readers: tuple[Reader, Reader],
@@ -247,15 +197,15 @@ def _further(
         safe = reference_swap(crops, protocol.who * 2 + mask, population)
         return Seen.of(safe, tower(safe))
 
-    rows = _named((SWAP, 1.0), _attack(protocol, clean, swapped), None, known)
+    rows = _named((SWAP, 1.0), attack(protocol, clean, swapped), None, known)
     progress(total - 4, total, "settings")
-    measured = _attack(protocol, clean, lambda _: clean, "features")
+    measured = attack(protocol, clean, lambda _: clean, "features")
     rows += _named((EMBEDDINGS, 1.0), measured, known, known)
     rows += _projected(protocol, readers[1], clean, scorer, known)
     progress(total - 1, total, "settings")
     read = np.log(scorer.score(clean.features)[:, : len(LABELS)] + 1e-6)
     scores = Seen(clean.pixels, read.astype(np.float32))
-    measured = _attack(protocol, scores, lambda _: scores, "features")
+    measured = attack(protocol, scores, lambda _: scores, "features")
     return rows + _named((PROBABILITIES, 1.0), measured, known, known)
 
 
@@ -263,26 +213,21 @@ def _projected(
     protocol: Protocol, reader: Reader, clean: Seen, scorer: Method, known: tuple[float, float]
 ) -> Rows:
     """What a projection fitted on half of the people does for the other half."""
+    if protocol.people < 4:  # two to tell apart, on both sides
+        return []
     order = np.random.default_rng(protocol.seed).permutation(protocol.people)
     fitted = np.isin(protocol.who, order[: protocol.people // 2])
-    own, others = (
-        np.unique(protocol.who[rows], return_inverse=True)[1] for rows in (fitted, ~fitted)
-    )
-    try:
-        removed = removed_dimensions(
-            reader.cfg.fit.identity_projection, int(own.max()) + 1, clean.features.shape[1]
-        )
-        matrix = identity_projection(clean.features[fitted], own, removed).astype(np.float64)
-    except ValueError:  # too few people
-        return []
+    own, others = (numbered(protocol.who[rows]) for rows in (fitted, ~fitted))
+    removed = removed_dimensions("auto", int(own.max()) + 1, clean.features.shape[1])
+    matrix = identity_projection(clean.features[fitted], own, removed).astype(np.float64)
     half, raw = replace(protocol, who=others), clean[~fitted]
     seen = Seen(raw.pixels, project(raw.features, matrix).astype(np.float32))
     faces = project(reader.read(Reads.EMBEDDINGS), matrix).astype(np.float32)
     kept = _accuracies(faces, reader.faces, scorer)
     return [
-        *_named((HALF, 1.0), _attack(half, raw, lambda _: raw, "features"), known, known),
+        *_named((HALF, 1.0), attack(half, raw, lambda _: raw, "features"), known, known),
         # whoever compares vectors of the table has projected ones on both sides
-        *_named((PROJECTED, 1.0), _attack(half, seen, lambda _: seen, "features"), kept, known),
+        *_named((PROJECTED, 1.0), attack(half, seen, lambda _: seen, "features"), kept, known),
     ]
 
 

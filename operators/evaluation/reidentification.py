@@ -1,12 +1,18 @@
 """How well people are recognised: splits, rates, and their intervals over people."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 BOOTSTRAP_DRAWS = 2000
 ROUNDING = 1e-6
+
+
+def numbered(names: Sequence[Any] | NDArray) -> NDArray[np.int64]:
+    """People by number from 0, in the order of their names: (N,)."""
+    return np.unique(np.asarray(names), return_inverse=True)[1].astype(np.int64)
 
 
 def splits(

@@ -5,26 +5,26 @@ fitted on it may hardly protect: the artifact's card says how well people who we
 recognised behind it, by who learns from vectors that went through it too.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from operators.backbone import Backbone
-from operators.evaluation.reidentification import hits, splits
+from operators.evaluation.reidentification import numbered
 from operators.methods.artifact import Artifact, make_card
 from operators.methods.projections import PROJECTION, project
 from operators.methods.registry import FitData, Fittable, Progress, Reads
 from operators.training.calibration import held_out
 from operators.training.checkpoint import Checkpoint
-from schemas.config import Fit, FitIdentityProjection
+from schemas.config import Fit
 
-SPLITS, SHOTS = 5, 5
+SPLITS = 5
 
 
-def removed_dimensions(cfg: FitIdentityProjection, people: int, width: int) -> int:
-    """How many dimensions of `width` go: what the configuration says, or one fewer than people."""
-    return min(people - 1, width // 2) if cfg.removed == "auto" else cfg.removed
+def removed_dimensions(removed: int | Literal["auto"], people: int, width: int) -> int:
+    """How many dimensions of `width` go: `auto` is one fewer than people, at most half of all."""
+    return min(people - 1, width // 2) if removed == "auto" else removed
 
 
 def fit(
@@ -39,12 +39,12 @@ def fit(
 
     if data.people is None:
         raise ValueError("identity_projection learns from people: the data needs `subject`")
-    who = np.unique(data.people, return_inverse=True)[1].astype(np.int64)
+    who = numbered(data.people)
     if who.max() < 2:
         raise ValueError("identity_projection needs three people at least: two, and one held out")
     held = held_out(data.count, data.people, cfg.held_out, cfg.seed)
-    own, width = _numbered(who[~held]), backbone.embedding_dim
-    removed = removed_dimensions(cfg.identity_projection, int(own.max()) + 1, width)
+    own, width = numbered(who[~held]), backbone.embedding_dim
+    removed = removed_dimensions(cfg.identity_projection.removed, int(own.max()) + 1, width)
     require_people(own, removed, width)  # before the costly pass
     features = checkpoint.array("features", data.fingerprint, data.faces)
     matrix = identity_projection(features[~held], own, removed)
@@ -69,39 +69,27 @@ def recognised(
 
     Nothing but their number where there are fewer than two people, or one has a single face.
     """
-    from operators.evaluation.attackers import Seen, attackers  # loads torch
+    from operators.evaluation.attackers import Seen  # these load torch
+    from operators.evaluation.attacks import Protocol, attack
 
-    who = _numbered(who)
-    facts: dict[str, Any] = {"n": len(who), "people": int(who.max()) + 1}
-    try:
-        drawn = list(splits(who, SPLITS, SHOTS, seed))
-    except ValueError:
-        return facts
-    (attacker,) = (one for one in attackers("features") if one.trained)
-    unseen = np.zeros((len(who), 0, 0), np.uint8)
+    protocol = Protocol(numbered(who), SPLITS, seed)
+    facts: dict[str, Any] = {"n": len(who), "people": protocol.people}
 
     def top1(vectors: NDArray) -> float:
-        seen = Seen(unseen, vectors.astype(np.float32))
-        found = [
-            hits(
-                attacker.attack(seen[known], who[known], seen[probes], facts["people"], seed),
-                who[probes],
-                1,
-            )
-            for known, probes in drawn
-        ]
-        return round(float(np.concatenate(found).mean()), 4)
+        seen = Seen(np.zeros((len(who), 0, 0), np.uint8), vectors.astype(np.float32))
+        rows = attack(protocol, seen, lambda _: seen, "features")
+        return max(row["top1"] for row in rows if row["trained"])
 
+    try:
+        raw = top1(features)
+    except ValueError:
+        return facts
     return {
         **facts,
-        "chance": round(1 / facts["people"], 4),
-        "recognised_raw": top1(features),
+        "chance": round(1 / protocol.people, 4),
+        "recognised_raw": raw,
         "recognised_projected": top1(project(features, matrix.astype(np.float64))),
     }
-
-
-def _numbered(who: NDArray[np.int64]) -> NDArray[np.int64]:
-    return np.unique(who, return_inverse=True)[1].astype(np.int64)
 
 
 IDENTITY_PROJECTION = Fittable(

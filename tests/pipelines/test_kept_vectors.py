@@ -13,14 +13,16 @@ from infra.errors import Refused
 from operators.backbone import load_backbone
 from operators.methods.artifact import Artifact, make_card
 from operators.methods.identity_projection import IDENTITY_PROJECTION
+from operators.methods.projections import project
 from pipelines.cli import main
 from pipelines.configuration import load_config
+from pipelines.fit import fit
 from pipelines.publish import part_rows
 from pipelines.query import open_store
 from pipelines.score import score
 from pipelines.settings import resolve_settings
 from schemas.config import Config
-from tests.pipelines.jobs import GOVERNANCE, frames, job, tables
+from tests.pipelines.jobs import frames, job, tables
 from tests.pipelines.test_privacy import file as faces_file
 from tests.videos import write_video
 
@@ -76,6 +78,29 @@ def test_a_projection_is_fitted_on_people_and_says_what_it_does_for_others(
     assert projection.sha256 == Artifact.load(out).sha256
 
 
+def test_a_registered_projection_is_found_by_name_and_served(
+    tiny_backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mlflow
+
+    monkeypatch.chdir(tmp_path)
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    name, reference = "identity_projection", "models:/mien-identity_projection@newest"
+    given = [f"embed.backbone={tiny_backbone}", f"tracking.uri={uri}", "fit.held_out=0.3"]
+    data = faces_file(tmp_path / "faces.parquet", 8, 4)
+    made = fit(load_config(None, given), name, data, tmp_path / "projection", QUIET)
+    use = ["embed.protection=projected", f"embed.projection={reference}"]
+    found = resolve_settings(load_config(None, [*given, *use])).projection
+    assert found is not None
+    assert found.sha256 == made.sha256
+
+    mlflow.set_tracking_uri(uri)
+    faces = np.random.default_rng(0).standard_normal((3, 16)).astype(np.float32)
+    served = mlflow.pyfunc.load_model(reference).predict(faces)
+    expected = project(faces, made.tensors["projection"].astype(np.float64))
+    np.testing.assert_allclose(served, expected, atol=1e-6)
+
+
 def test_parts_are_smaller_where_vectors_are_kept() -> None:
     for protection, most in (("drop", 1_000_000), ("raw", 125_000)):
         cfg = Config.model_validate({"embed": {"protection": protection}})
@@ -83,9 +108,8 @@ def test_parts_are_smaller_where_vectors_are_kept() -> None:
 
 
 def test_without_a_ground_nothing_begins(tiny_backbone: Path, tmp_path: Path) -> None:
-    cfg = job(str(tmp_path), str(tmp_path / "store"), str(tiny_backbone))
-    kept = cfg.embed.model_copy(update={"protection": "raw"})
+    store = tmp_path / "store"
+    cfg = job(str(tmp_path), str(store), str(tiny_backbone), embed={"protection": "raw"})
     with pytest.raises(Refused, match="special_category_basis not stated"):
-        score(cfg.model_copy(update={"embed": kept}), QUIET)
-    assert not (tmp_path / "store").exists()
-    assert "special_category_basis" not in GOVERNANCE
+        score(cfg, QUIET)
+    assert not store.exists()
