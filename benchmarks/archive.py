@@ -30,7 +30,8 @@ from pipelines.record import begin_run
 from pipelines.settings import resolve_settings
 from pipelines.waves import waves
 from schemas.config import Config
-from schemas.tables import SOURCE, VIDEOS
+from schemas.flow import SOURCE
+from schemas.tables import VIDEOS
 
 JOB = Path(__file__).parents[1] / "job.yaml"
 WAVE = 2_000

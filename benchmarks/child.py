@@ -32,7 +32,7 @@ from operators.extract import Extract
 from operators.probe import Probe
 from pipelines.planned import cut, planned_table
 from schemas.config import Config
-from schemas.tables import PLANNED, SOURCE_FILES
+from schemas.flow import PLANNED, SOURCE_FILES
 
 CROP_PX = 48
 

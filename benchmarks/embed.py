@@ -23,7 +23,7 @@ from operators.backbone import backbone_info
 from operators.core.crops import crops_to_array
 from operators.embed import Embed
 from schemas.config import Embed as EmbedConfig
-from schemas.tables import crops
+from schemas.flow import crops
 
 SEGMENTS, FACES = 4, 240  # what a segment of a minute with one face holds at 4 frames/s
 CALLS, ROUNDS = 3, 5

@@ -33,7 +33,8 @@ from pipelines.faces import Reader, read_faces
 from pipelines.footage import FRAMES_PER_SECOND, Clip, write_clip
 from pipelines.footage_scenes import FRAME_HW
 from schemas.config import Config
-from schemas.tables import LABELS, PLANNED
+from schemas.flow import PLANNED
+from schemas.tables import LABELS
 
 FACE_PX = 144
 GROUND = 110

@@ -37,8 +37,8 @@ from operators.core.source import FrameSource
 from operators.probe import Probe
 from operators.redact import Means, Redact
 from schemas.config import Config
+from schemas.flow import SOURCE_FILES
 from schemas.redaction import TO_REDACT
-from schemas.tables import SOURCE_FILES
 
 LEFT_THRESHOLD = 0.2
 

@@ -33,7 +33,7 @@ from infra.store import Store
 from infra.tables import table_rows
 from operators.core.operator import empty_values
 from schemas.config import Config
-from schemas.tables import PLANNED
+from schemas.flow import PLANNED
 from tests.backbones import TINY, write_backbone
 
 KEY = "ab" * 32

@@ -12,7 +12,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from operators.core.verdict import softmax, verdict_columns
-from schemas.tables import FACE, LABELS, LINK_SAMPLE, SCORE, STAGED
+from schemas.flow import FACE, LINK_SAMPLE, SCORE, STAGED
+from schemas.tables import LABELS
 
 SCORED_A_SECOND, LINKED_A_SECOND = 4, 8
 TICKS_A_SECOND = 12_800  # the time base that benchmarks.archive gives its videos

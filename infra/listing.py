@@ -21,7 +21,7 @@ from infra.outages import plain_errors
 from infra.patterns import is_glob, path_test, split_glob
 from infra.sources import file_version, object_version
 from infra.storage import in_parallel, is_local, local_path, modified_at, open_filesystem
-from schemas.tables import SOURCE
+from schemas.flow import SOURCE
 
 #: Files below a folder, glob or prefix whose names end otherwise are skipped. A file that the
 #: source or a manifest names by itself is always taken.

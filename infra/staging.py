@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 from infra.errors import Resumable
 from infra.storage import Root, in_parallel
 from infra.tables import write_small_table
+from schemas.flow import STAGED, WRITTEN
 from schemas.reasons import DEFERRED, Deferral
-from schemas.tables import STAGED, WRITTEN
 
 FOLDER = "staging"
 _SUFFIX = ".parquet"

@@ -9,7 +9,8 @@ from operators.core.anonymizers import Anonymizer, anonymizer
 from operators.core.crops import crops_to_array, flatten_crops
 from operators.core.operator import Ports, extend, fold
 from schemas.config import Privacy
-from schemas.tables import COSTS, crops, field
+from schemas.flow import crops
+from schemas.tables import COSTS, field
 
 _COST = COSTS[1]
 

@@ -9,7 +9,8 @@ from operators.backbone import backbone_info, load_backbone
 from operators.core.crops import flatten_crops
 from operators.core.operator import Ports, extend, fold
 from schemas.config import Embed as EmbedConfig
-from schemas.tables import COSTS, embeddings
+from schemas.flow import embeddings
+from schemas.tables import COSTS
 
 _COST = COSTS[2]
 

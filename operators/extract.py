@@ -19,8 +19,8 @@ from operators.core.detect import Detections, FaceDetector
 from operators.core.operator import Ports, extend
 from operators.core.quality import brightness, head_pose, occlusion, sharpness, size_px
 from schemas.config import Extract as ExtractConfig
+from schemas.flow import EXTRACTED, PLAN_ONLY, crops
 from schemas.reasons import Status
-from schemas.tables import EXTRACTED, PLAN_ONLY, crops
 
 #: Tracks are linked on at least this many frames a second, whatever is scored.
 LINK_FRAMES_PER_SECOND = 8

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from operators.core.decode import MediaError, VideoInfo, probe
 from operators.core.operator import Ports, extend
-from schemas.tables import PROBED
+from schemas.flow import PROBED
 
 MIB = 1 << 20
 

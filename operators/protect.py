@@ -8,7 +8,7 @@ from operators.core.operator import Ports, extend, flatten, fold
 from operators.methods.artifact import Artifact
 from operators.methods.projections import project, projection_of
 from schemas.config import Embed as EmbedConfig
-from schemas.tables import STAGED
+from schemas.flow import STAGED
 
 _KEPT = STAGED.field("kept_embeddings")
 

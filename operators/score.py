@@ -14,7 +14,8 @@ from operators.core.verdict import verdict_columns
 from operators.methods.artifact import Artifact
 from operators.methods.registry import MethodSpec, Reads, method
 from schemas.config import Score as ScoreConfig
-from schemas.tables import COSTS, SCORE, STAGED
+from schemas.flow import SCORE, STAGED
+from schemas.tables import COSTS
 
 _COST = COSTS[3]
 

@@ -34,7 +34,7 @@ from pipelines.settings import resolve_settings
 from pipelines.steps import crop_segments
 from pipelines.work import batches
 from schemas.config import Config, Score
-from schemas.tables import FACES_FILE, STAGED
+from schemas.flow import FACES_FILE, STAGED
 
 ROWS_A_GROUP = 1000
 

@@ -17,8 +17,8 @@ from pipelines.planned import AT_ONCE, FULL, PLANNED_VIDEO, SCORES_ONLY, Plan, V
 from pipelines.settings import Settings
 from pipelines.steps import probe_all
 from schemas.config import Config
+from schemas.flow import PROBED, SOURCE_FILES
 from schemas.reasons import LASTING, Deferral, Reason
-from schemas.tables import PROBED, SOURCE_FILES
 
 #: How often a file or a segment is tried before it counts as lost: Ray drops one whose workers die.
 PASSES = 2

@@ -11,7 +11,8 @@ import pyarrow as pa
 
 from infra.errors import StoreError
 from operators.core.ids import segment_id
-from schemas.tables import CLOCK, MEDIA, PLANNED, VIDEOS
+from schemas.flow import CLOCK, PLANNED
+from schemas.tables import MEDIA, VIDEOS
 
 SHORTEST_TAIL_SECONDS = 1.0  # a shorter rest is read with the segment before it
 FULL, SCORES_ONLY = "full", "scores_only"

@@ -22,8 +22,9 @@ from operators.resolve import resolve
 from pipelines.cuts import cuts_of, frame_px
 from pipelines.planned import SCORES_ONLY, Video
 from schemas.config import Config
+from schemas.flow import STAGED
 from schemas.reasons import Reason, Status
-from schemas.tables import SEGMENTS, STAGED, TABLES, rows_a_file
+from schemas.tables import SEGMENTS, TABLES, rows_a_file
 
 SCORE_TABLES = {"scores", "track_scores"}
 Gone = list[tuple[str, str | None]]

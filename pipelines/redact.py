@@ -23,9 +23,9 @@ from pipelines.settings import digest
 from pipelines.steps import probe_all, redact_videos
 from pipelines.work import batches
 from schemas.config import Config
+from schemas.flow import SOURCE_FILES
 from schemas.reasons import DEFERRED, REASON_TEXT, Deferral, Reason, Status
 from schemas.redaction import COPY_NAME, FACE_LEFT, REDACTED, TO_REDACT
-from schemas.tables import SOURCE_FILES
 
 #: Raise it when equal input and configuration give another copy.
 REDACT_VERSION = 2

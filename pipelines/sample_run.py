@@ -31,8 +31,8 @@ from pipelines.publish import Batch, Part, build_part, lost_rows, part_rows
 from pipelines.settings import Settings
 from pipelines.steps import scored_rows
 from pipelines.work import batches
+from schemas.flow import STAGED, WRITTEN
 from schemas.reasons import DEFERRED
-from schemas.tables import STAGED, WRITTEN
 
 
 class Published(NamedTuple):

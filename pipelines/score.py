@@ -31,7 +31,7 @@ from pipelines.steps import flow_stages
 from pipelines.summary import report_page
 from pipelines.work import ids, next_wave, publish_wave, work
 from schemas.config import Config
-from schemas.tables import WRITTEN
+from schemas.flow import WRITTEN
 
 
 def score(

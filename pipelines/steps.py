@@ -33,8 +33,8 @@ from pipelines.actors import Built, RedactAndPut, Write, never
 from pipelines.pools import LIGHT, Pools, size_pools
 from pipelines.settings import Settings
 from schemas.config import Config
+from schemas.flow import PLANNED, SOURCE_FILES
 from schemas.redaction import TO_REDACT
-from schemas.tables import PLANNED, SOURCE_FILES
 
 #: Memory of an actor that redacts, with its child and a copy of a few minutes.
 REDACT_GIB = 1.5

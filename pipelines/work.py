@@ -30,8 +30,8 @@ from pipelines.settings import Settings
 from pipelines.steps import score_segments
 from pipelines.waves import Pace, Wave, waves
 from schemas.config import Config
+from schemas.flow import WRITTEN
 from schemas.reasons import DEFERRED, Deferral
-from schemas.tables import WRITTEN
 
 pc: Any = pyarrow.compute  # its functions are made at import: type checkers see none
 

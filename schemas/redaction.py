@@ -2,7 +2,8 @@
 
 import pyarrow as pa
 
-from schemas.tables import CLOCK, MEDIA, REASON, SOURCE_FILES, STATUS, field, maybe
+from schemas.flow import CLOCK, SOURCE_FILES
+from schemas.tables import MEDIA, REASON, STATUS, field, maybe
 
 #: `status` of a video in whose copy a face was found to the last: the copy is thrown away.
 FACE_LEFT = "face_left"

@@ -12,6 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from operators.core.ids import face_id, segment_id, track_id
+from schemas.flow import STAGED
 from schemas.tables import (
     EMBEDDINGS,
     FACE_MEASURES,
@@ -21,7 +22,6 @@ from schemas.tables import (
     PROBABILITIES,
     SCORES,
     SEGMENTS,
-    STAGED,
     TRACK_SCORES,
     TRACKS,
     VERDICT,

@@ -9,7 +9,7 @@ import pytest
 
 from infra.errors import SourceError
 from infra.listing import BAD_NAME, list_sources
-from schemas.tables import SOURCE
+from schemas.flow import SOURCE
 
 NOW = 2_000_000_000.0
 

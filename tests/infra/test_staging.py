@@ -5,7 +5,7 @@ import pytest
 
 from infra import staging
 from infra.storage import Root
-from schemas.tables import STAGED, WRITTEN
+from schemas.flow import STAGED, WRITTEN
 from tests.rows import staged_rows
 
 RUN = "20260101T000000000Z-000000"

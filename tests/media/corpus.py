@@ -21,8 +21,8 @@ from operators.extract import Extract
 from operators.probe import Probe
 from pipelines.planned import cut, planned_table
 from schemas.config import Extract as ExtractConfig
+from schemas.flow import PLANNED, PROBED, SOURCE_FILES
 from schemas.reasons import Status
-from schemas.tables import PLANNED, PROBED, SOURCE_FILES
 from tests.media import clips
 from tests.media.kinds import (
     BESIDE,

@@ -21,7 +21,8 @@ from operators.probe import Probe
 from operators.protect import Protect
 from operators.score import Chosen, Score
 from schemas.config import Config
-from schemas.tables import COSTS, PLANNED, crops, embeddings
+from schemas.flow import PLANNED, crops, embeddings
+from schemas.tables import COSTS
 from tests.videos import write_video
 
 CFG = Config()

@@ -10,7 +10,7 @@ from operators.extract import Extract
 from operators.probe import Probe
 from operators.resolve import resolve
 from schemas.config import Extract as ExtractConfig
-from schemas.tables import PLANNED, STAGED
+from schemas.flow import PLANNED, STAGED
 
 
 def extracted(path: Path, segment_seconds: float, **options: object) -> dict[str, pa.Table]:

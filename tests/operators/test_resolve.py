@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from operators.resolve import resolve
-from schemas.tables import FACE_MEASURES, LABELS, STAGED
+from schemas.flow import STAGED
+from schemas.tables import FACE_MEASURES, LABELS
 
 VIDEO = "v" * 24
 FPS = 8

@@ -19,7 +19,8 @@ from operators.methods.registry import Reads
 from pipelines import faces as module
 from pipelines.faces import ANONYMIZER_KEY, Reader, read_faces
 from schemas.config import Config
-from schemas.tables import LABELS, crops
+from schemas.flow import crops
+from schemas.tables import LABELS
 
 
 def png(seed: int, size: int = 48) -> bytes:

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from pipelines.forecast import STAGES, Estimate, Forecast, Left, Resamples, Sampled, forecast
 from pipelines.sampling import AGES, Stratum, draw
-from schemas.tables import TABLES, WRITTEN
+from schemas.flow import WRITTEN
+from schemas.tables import TABLES
 
 KEYS = [("h264", "up to 480 px", age) for age in AGES]
 BYTES = dict.fromkeys(TABLES, (1000.0, 10.0))

@@ -18,8 +18,8 @@ from pipelines import live
 from pipelines.live import MOST_POINTS, Curve, Live, Tally
 from pipelines.live_view import line, panel
 from pipelines.planned import FULL, Plan, Video
+from schemas.flow import WRITTEN
 from schemas.reasons import DEFERRED
-from schemas.tables import WRITTEN
 from tests.rows import staged_rows, store_tables
 
 FACES = 40  # of a video of 5 s: two segments of equal length

@@ -22,7 +22,7 @@ from pipelines import steps, work
 from pipelines.pools import Pools
 from pipelines.steps import isolate, one_block_each
 from schemas.config import Config
-from schemas.tables import SOURCE_FILES, WRITTEN
+from schemas.flow import SOURCE_FILES, WRITTEN
 from tests.pipelines.jobs import frames, job, tables
 from tests.videos import write_video
 

@@ -21,7 +21,8 @@ from pipelines.query import open_store
 from pipelines.report_data import pairs
 from pipelines.score import score
 from schemas.config import Config
-from schemas.tables import FACES_FILE, LABELS
+from schemas.flow import FACES_FILE
+from schemas.tables import LABELS
 from tests.backbones import write_backbone
 from tests.pipelines.jobs import GOVERNANCE, frames, tables
 from tests.videos import write_video

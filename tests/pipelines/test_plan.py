@@ -14,7 +14,8 @@ from pipelines.configuration import load_config
 from pipelines.plan import PROBE_CACHE, _keep, _read_cache, plan_video
 from pipelines.planned import FULL, SCORES_ONLY, Video, cut, plan_table, plan_videos, planned_table
 from pipelines.settings import Settings, resolve_settings
-from schemas.tables import CLOCK, MEDIA, SOURCE, VIDEOS
+from schemas.flow import CLOCK, SOURCE
+from schemas.tables import MEDIA, VIDEOS
 
 JOB = Path(__file__).parents[2] / "job.yaml"
 

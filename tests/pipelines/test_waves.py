@@ -14,7 +14,8 @@ from pipelines.beside import beside
 from pipelines.planned import FULL, Video
 from pipelines.record import counted, with_waves
 from pipelines.waves import WAVE_SECONDS, Pace, Wave, wave_sizes, waves
-from schemas.tables import CLOCK, MEDIA, SOURCE, VIDEOS, WRITTEN
+from schemas.flow import CLOCK, SOURCE, WRITTEN
+from schemas.tables import MEDIA, VIDEOS
 from tests.rows import staged_rows
 
 

@@ -7,7 +7,7 @@ from operators.core.operator import Ports, Step, WiringError, check_wiring
 from pipelines.settings import Settings, resolve_settings
 from pipelines.steps import isolated_steps, open_steps
 from schemas.config import Config
-from schemas.tables import PLANNED, STAGED
+from schemas.flow import PLANNED, STAGED
 
 #: The child is not shown the uri.
 START = [name for name in PLANNED.names if name != "uri"]

@@ -9,7 +9,7 @@ from infra import runs, staging
 from infra.runs import RunRecord
 from infra.store import Store
 from pipelines.planned import FULL, Video, plan_table
-from schemas.tables import CLOCK
+from schemas.flow import CLOCK
 from tests.rows import store_tables
 
 
